@@ -1,0 +1,80 @@
+"""Amazon Kinesis Data Streams: PutRecords, one call a batch."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import pydantic
+
+from kagent import model, options
+from kagent.destinations import answers, aws, verdicts
+
+# https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html, 2026-11:
+# up to 500 records, 10 MiB for the entire request, partition keys included. A record may hold
+# 1 MiB unless the stream's MaxRecordSizeInKiB was raised, its partition key included:
+# https://docs.aws.amazon.com/kinesis/latest/dev/service-sizes-and-limits.html, 2026-11.
+LIMITS = model.BatchLimits(
+    records_max=500,
+    request_bytes_max=10 * 1024 * 1024,
+    record_bytes_max=1024 * 1024,
+    has_partition_keys=True,
+)
+
+
+class KinesisOptions(options.Options):
+    """An Amazon Kinesis data stream."""
+
+    stream: str = pydantic.Field(min_length=1, max_length=128, pattern=r"^[a-zA-Z0-9_.-]+$")
+    """The name of the stream."""
+
+    partition_key: Literal["random"] = "random"
+    """How records are spread over the shards: evenly, by a random key for each."""
+
+    limits: ClassVar[model.BatchLimits] = LIMITS
+
+    @property
+    def description(self) -> str:
+        """The destination as an operator reads it."""
+        return f"kinesis {self.stream}"
+
+    @property
+    def metric_label(self) -> str:
+        """The value of the `Destination` dimension, spelled as the Java agent does."""
+        return f"KinesisStream:{self.stream}"
+
+
+class KinesisDestination:
+    """A data stream; `put` may be called by `max_in_flight` threads at the same time."""
+
+    limits = LIMITS
+
+    def __init__(self, kinesis: KinesisOptions, aws_options: aws.AwsOptions, max_in_flight: int):
+        self._stream = kinesis.stream
+        self._client = aws.Client("kinesis", aws_options, max_in_flight)
+        self._call = verdicts.Call(
+            operation="PutRecords",
+            method="put_records",
+            action="kinesis:PutRecords",
+            target=f"stream {kinesis.stream}",
+            option="destination.kinesis.stream",
+        )
+
+    def put(self, batch: model.Batch) -> model.Receipt:
+        """Make one PutRecords call and say what it did."""
+        records = [
+            {"Data": data, "PartitionKey": key}
+            for data, key in zip(batch.records, batch.partition_keys, strict=True)
+        ]
+        try:
+            answer = answers.ask(
+                self._client, self._call, {"StreamName": self._stream, "Records": records}
+            )
+            refused = answers.refusals(
+                answer.get("Records"),
+                accepted_by="SequenceNumber",
+                sent=len(records),
+                refused_count=answer.get("FailedRecordCount"),
+            )
+        except verdicts.CallError as failed:
+            return failed.receipt(batch)
+        return model.Receipt(batch, refused=refused)

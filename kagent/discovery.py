@@ -1,0 +1,233 @@
+"""Find the files that match a flow's patterns.
+
+Decides what is there, never what it is: `tracking` says which file a sighting shows. Works on
+patterns with `*`, `?`, `[..]`, `{a,b}` and `**` in any component. A wildcard matches no name that
+begins with a dot unless the pattern writes the dot, and never leads through a link: what the
+operator did not write out is not trusted to point anywhere else.
+
+A directory is listed again when it was hinted, when its mtime changed, and every RELIST_S: the
+hints of inotify cost latency when they are lost, never data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Literal
+
+import pydantic
+
+from kagent import model, options, patterns
+
+RELIST_S = 10.0
+# A change within the tick of the file system's clock (10 ms at most) that follows a listing does
+# not move the mtime; a directory that young when it was listed is listed again.
+YOUNG_S = 2.0
+
+_ABSENT = {errno.ENOENT, errno.ENOTDIR}
+
+
+class SourceOptions(options.Options):
+    """Which files a flow reads, from where, and how their bytes become lines."""
+
+    paths: tuple[str, ...] = pydantic.Field(min_length=1)
+    """Absolute patterns of files; `*`, `?`, `[..]`, `{a,b}` and `**` in any component."""
+
+    exclude: tuple[str, ...] = ()
+    """Patterns of files to leave out; one without a slash is held against the file's name."""
+
+    start_at: Literal["end", "beginning"] = "end"
+    """Where to begin in files that the first complete scan finds; later ones begin at 0."""
+
+    rotate_wait: Annotated[float, options.Duration(1.0, 86400.0)] = 300.0
+    """How long a file that was renamed away is read on after its last byte."""
+
+    max_line: Annotated[int, options.Size(1024, 10 * 1024**2)] = 1024**2
+    """The longest line that stays one record; see `oversize` for longer ones."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fault:
+    """Something at a matching path that is not read, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclasses.dataclass(slots=True)
+class ScanResult:
+    """What one scan saw. `failed` are directories that exist and could not be listed."""
+
+    sightings: list[model.Sighting] = dataclasses.field(default_factory=list)
+    faults: list[Fault] = dataclasses.field(default_factory=list)
+    directories: set[str] = dataclasses.field(default_factory=set)
+    failed: dict[str, set[str]] = dataclasses.field(default_factory=dict)  # by pattern
+
+
+@dataclasses.dataclass(slots=True)
+class _Listing:
+    entries: list[model.DirectoryEntry]
+    mtime_ns: int
+    listed: float
+    was_young: bool
+
+
+class Scanner:
+    """Scans for the files of one flow; owned by the flow's thread."""
+
+    def __init__(
+        self,
+        paths: Iterable[str],
+        exclude: Iterable[str],
+        files: model.Files,
+        clock: model.Clock,
+    ) -> None:
+        """Parse the patterns; nothing is looked at before `scan`."""
+        self.patterns = [patterns.parse_pattern(path) for path in paths]
+        self._exclude = [patterns.parse_pattern(path) for path in exclude]
+        self._files = files
+        self._clock = clock
+        self._listings: dict[str, _Listing] = {}
+
+    def scan(self, hinted: Iterable[str] = ()) -> ScanResult:
+        """Look at every pattern, listing only directories that may have changed.
+
+        Args:
+            hinted: Directories to list in any case.
+        """
+        for directory in hinted:
+            self._listings.pop(directory, None)
+        result = ScanResult()
+        seen: dict[str, model.Sighting] = {}
+        faults: dict[str, Fault] = {}
+        for pattern in self.patterns:
+            failed = result.failed.setdefault(pattern.text, set())
+            for alternative in pattern.alternatives:
+                walk = _Walk(self, pattern.text, alternative, result, failed, seen, faults)
+                walk.run()
+        self._listings = {
+            path: listing for path, listing in self._listings.items() if path in result.directories
+        }
+        result.sightings = list(seen.values())
+        result.faults = list(faults.values())
+        return result
+
+    def is_excluded(self, path: str) -> bool:
+        """Return whether the operator does not want a path."""
+        return patterns.matches_any(path, self._exclude)
+
+    def status(self, path: str, base: str) -> model.FileStatus:
+        """Return what is at a path."""
+        return self._files.status(path, base)
+
+    def entries(self, path: str, base: str) -> list[model.DirectoryEntry]:
+        """Return a directory's entries, from its last listing if it did not change since."""
+        now = self._clock.monotonic()
+        mtime_ns = self._files.status(path, base if len(base) < len(path) else path).mtime_ns
+        listing = self._listings.get(path)
+        if (
+            listing is None
+            or listing.mtime_ns != mtime_ns
+            or listing.was_young
+            or now - listing.listed >= RELIST_S
+        ):
+            was_young = self._clock.time() - mtime_ns / 1e9 < YOUNG_S
+            entries = self._files.list_directory(path, base)
+            listing = self._listings[path] = _Listing(entries, mtime_ns, now, was_young)
+        return listing.entries
+
+
+@dataclasses.dataclass(slots=True)
+class _Walk:
+    """One alternative's way through the directories."""
+
+    scanner: Scanner
+    pattern: str
+    alternative: patterns.Alternative
+    result: ScanResult
+    failed: set[str]
+    seen: dict[str, model.Sighting]
+    faults: dict[str, Fault]
+
+    def run(self) -> None:
+        base, components = self.alternative.base, self.alternative.components
+        if not components:
+            self._look_at_file(base, "literal")
+            self.result.directories.add(os.path.dirname(base))
+            return
+        pending = [(base, 0)]
+        visited = set(pending)
+        while pending:  # depth is bounded by the tree: links are not followed
+            directory, index = pending.pop()
+            for step in self._descend(directory, index):
+                if step not in visited:
+                    visited.add(step)
+                    pending.append(step)
+
+    def _descend(self, directory: str, index: int) -> Iterator[tuple[str, int]]:
+        """Look at what one component matches in one directory; yield where to go on."""
+        components = self.alternative.components
+        component, is_last = components[index], index + 1 == len(components)
+        if component == "**" and not is_last:
+            yield directory, index + 1
+        for entry in self._entries(directory):
+            if not patterns.matches_component(component, entry.name):
+                continue
+            path = os.path.join(directory, entry.name)
+            if entry.kind == "directory" and (component == "**" or not is_last):
+                yield path, index if component == "**" else index + 1
+            elif is_last:
+                self._look_at_file(path, entry.kind)
+
+    def _entries(self, directory: str) -> list[model.DirectoryEntry]:
+        try:
+            entries = self.scanner.entries(directory, self.alternative.base)
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                self.failed.add(directory)
+                reason = f"cannot list: {error.strerror}"
+                self.faults[directory] = Fault(directory, reason)
+            return []
+        self.result.directories.add(directory)
+        return entries
+
+    def _look_at_file(self, path: str, kind: str) -> None:
+        if self.scanner.is_excluded(path):
+            return
+        if kind in {"directory", "link", "other"}:
+            self.faults[path] = Fault(path, _REASONS[kind])
+            return
+        base = self.alternative.base
+        try:
+            status = self.scanner.status(path, base)
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                self.faults[path] = Fault(path, f"cannot look at it: {error.strerror}")
+            elif kind == "literal" and self._is_link(path):
+                self.faults[path] = Fault(path, "is a link to nothing")
+            return
+        if status.kind != "file":
+            self.faults[path] = Fault(path, _REASONS[status.kind])
+            return
+        known = self.seen.get(path)
+        patterns = (*known.patterns, self.pattern) if known else (self.pattern,)
+        if known and len(known.base) > len(base):
+            base = known.base
+        self.seen[path] = model.Sighting(
+            path, base, status.identity, status.size, status.mtime_ns, patterns
+        )
+
+    def _is_link(self, path: str) -> bool:
+        try:
+            return self.scanner.status(path, os.path.dirname(path)).kind == "link"
+        except OSError:
+            return False
+
+
+_REASONS = {
+    "directory": "is a directory",
+    "link": "is a link, and links that a wildcard matched are not followed",
+    "other": "is no regular file",
+}

@@ -1,0 +1,375 @@
+"""One flow: from files to receipts, in steps that any thread (or a test) can run.
+
+    1 collect   receipts -> settle, refused records back into the Batcher with a due time
+    2 refresh   scan, reconcile, poll
+    3 read      while there is credit: blocks -> chunks -> Batcher
+    4 dispatch  Batcher -> batches -> submit, as the pace allows
+    5 publish   rows that changed -> save
+
+A step never waits and never blocks on the network; it reads files, and ends after about
+STEP_S. What a flow shares with other threads is its queue of reports, and the counters and
+condition it publishes: immutable values, replaced once a step.
+
+Law of settlement: a span settles when its records were accepted, when a rule dropped it, or when
+its dead letter is on disk. Nothing else settles it, and only what is settled is ever saved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import queue
+import random
+from collections.abc import Callable, Iterable
+
+from kagent import batch as batching
+from kagent import discovery, errors, metrics, model, opening, pace, roster, split
+
+STEP_S = 0.1
+SCAN_S = 1.0
+DEAD_LETTER_RETRY_S = 10.0
+SAY_AGAIN_S = 60.0
+
+_log = logging.getLogger("kagent.flow")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FlowSettings:
+    """All that a flow must know of its configuration, resolved."""
+
+    name: str
+    source: discovery.SourceOptions
+    batch: batching.BatchSettings
+    oversize: split.OversizePolicy
+    max_in_flight: int
+    max_buffer_bytes: int
+    checkpoint_interval_s: float
+    checkpoint_ttl_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Condition:
+    """What a flow publishes of itself after each step."""
+
+    counts: metrics.Counts
+    files: int
+    in_flight: int
+    blocked: str  # why nothing goes out, and what would help; empty when something may
+    is_ready: bool  # its first scan is durable
+    stepped: float  # monotonic
+
+
+class Flow:
+    """Ships the files of one pattern set to one destination; owned by one thread."""
+
+    def __init__(
+        self,
+        settings: FlowSettings,
+        limits: model.BatchLimits,
+        files: model.Files,
+        clock: model.Clock,
+        chooser: random.Random,
+        submit: Callable[[model.Batch], None],
+        save: Callable[[model.FlowSnapshot], None],
+        bury: Callable[[model.DeadLetter], None],
+    ) -> None:
+        """Look at nothing yet; `open` takes over what is known of the flow's files."""
+        self.settings = settings
+        self.reports: queue.SimpleQueue[model.Report] = queue.SimpleQueue()
+        self.hints: queue.SimpleQueue[str] = queue.SimpleQueue()  # directories to look at now
+        self.counters = metrics.FlowCounters()
+        self.in_flight = 0
+        self._clock = clock
+        self._submit = submit
+        self._save = save
+        self._bury = bury
+        self._batcher = batching.Batcher(settings.batch, limits, chooser)
+        self._pace = pace.Pace(settings.max_in_flight)
+        record_bytes_max = min(
+            settings.source.max_line + 1, limits.record_bytes_max - self._batcher.key_bytes
+        )
+        rules = split.Rules(record_bytes_max, settings.oversize)
+        faults = opening.Faults(settings.name)
+        opener = opening.Opener(faults, settings.source, rules, files, chooser)
+        self.roster = roster.Roster(
+            settings.name, settings.source, settings.checkpoint_ttl_s, files, clock, opener, faults
+        )
+        self._credit_min = 2 * (record_bytes_max + 1)
+        self._sequence = 0
+        self._first_sequence: int | None = None  # the snapshot of the first scan
+        self._saved_sequence = 0
+        self._is_draining = False
+        self._scanned = self._published = float("-inf")
+        self._accepted_at = float("-inf")
+        self._burying: dict[tuple[str, int], tuple[model.DeadLetter, model.Chunk]] = {}
+        self._unburied: list[tuple[float, model.DeadLetter]] = []
+        self._dead_letter_error = ""
+        self._said: tuple[str, float] = ("", float("-inf"))
+        self.condition = self._observe()
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def open(self, estate: roster.Estate) -> None:
+        """Take over what an earlier run or incarnation knew."""
+        self.roster.open(estate)
+
+    def drain(self) -> None:
+        """Read and send no more; answers under way are still collected."""
+        self._is_draining = True
+
+    def close(self) -> roster.Estate:
+        """Hand over the last rows to be saved and leave everything else to a successor."""
+        self._publish(is_last=True)
+        return self.roster.close()
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is under way: no attempt, no dead letter."""
+        return self.in_flight == 0 and not self._burying
+
+    @property
+    def is_ready(self) -> bool:
+        """What the first scan found is durable, so it is safe to read."""
+        return self._first_sequence is not None and self._saved_sequence >= self._first_sequence
+
+    # --- one step -----------------------------------------------------------------------------
+
+    def step(self) -> float:
+        """Do what is due now; return the monotonic time at which something is due again."""
+        end = self._clock.monotonic() + STEP_S
+        self._collect()
+        if not self._is_draining:
+            self._refresh()
+            is_hungry = self._work(end)
+        else:
+            is_hungry = False
+        self._publish()
+        self.counters.abandoned_bytes = self.roster.abandoned_bytes
+        self.condition = self._observe()
+        self._say_condition()
+        return self._clock.monotonic() if is_hungry else self._next_due()
+
+    def _collect(self) -> None:
+        """Take in everything that was reported."""
+        while True:
+            try:
+                report = self.reports.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(report, model.Receipt):
+                self._collect_receipt(report)
+            elif isinstance(report, model.Saved):
+                self._saved_sequence = max(self._saved_sequence, report.sequence)
+                self.roster.note_saved(report.sequence)
+            else:
+                self._collect_dead_letter(report)
+
+    def _refresh(self) -> None:
+        """Look for files, at once where something was hinted, and at their sizes."""
+        hinted: set[str] = set()
+        while not self.hints.empty():
+            hinted.add(self.hints.get_nowait())
+        now = self._clock.monotonic()
+        if hinted or now - self._scanned >= SCAN_S:
+            self._scanned = now
+            self.roster.refresh(hinted)
+        self.roster.poll()
+
+    def _work(self, end: float) -> bool:
+        """Read and dispatch until the step's time is over; return whether there is more to do."""
+        while self._clock.monotonic() < end:
+            self._dispatch()
+            credit = self.settings.max_buffer_bytes - self._batcher.held_bytes
+            if credit < self._credit_min or not self.is_ready:
+                return False
+            found = self.roster.read(credit)
+            if found is None:
+                return False
+            self._take_in(found)
+        self._dispatch()
+        return True
+
+    def _dispatch(self) -> None:
+        """Submit what is ready, as long as the pace allows another attempt."""
+        now = self._clock.monotonic()
+        while self._pace.may_attempt(now, self.in_flight):
+            batch = self._batcher.take(now)
+            if batch is None:
+                return
+            self.in_flight += 1
+            self._submit(batch)
+
+    def _take_in(self, result: split.Split) -> None:
+        """Account for a chunk that was read, and send it on its way."""
+        chunk = result.chunk
+        self.counters.read_bytes += chunk.end - chunk.start
+        self.counters.dropped_bytes += chunk.dropped_bytes
+        if not chunk.records:
+            self.roster.settle(chunk)
+        elif result.is_dead:
+            self._batcher.hold(chunk)
+            self._bury_chunk(chunk, "longer than max_line")
+        else:
+            self._batcher.add(chunk)
+
+    # --- receipts -----------------------------------------------------------------------------
+
+    def _collect_receipt(self, receipt: model.Receipt) -> None:
+        """Settle what was accepted, and keep the rest for another attempt."""
+        self.in_flight -= 1
+        assert self.in_flight >= 0
+        self.counters.count_receipt(receipt)
+        if receipt.setback is None and len(receipt.refused) == len(receipt.batch.records):
+            receipt.setback = errors.ThrottledError(
+                receipt.refused[0].code, "every record refused"
+            )
+        if isinstance(receipt.setback, errors.RejectedError):
+            self._collect_rejection(receipt.batch, receipt.setback)
+        elif receipt.setback is not None:
+            self._pace.note_setback(receipt, self._clock.monotonic())
+            self._put_back(receipt.batch, receipt.batch.chunks, self._pace.not_before)
+        else:
+            self._pace.note_accepted()
+            self._accepted_at = self._clock.monotonic()
+            refused = [refusal.index for refusal in receipt.refused]
+            accepted, returned = batching.divide(receipt.batch, refused)
+            for chunk in accepted:
+                self._deliver(chunk)
+            now = self._clock.monotonic()
+            for chunk in returned:
+                chunk.attempts += 1
+                self._batcher.put_back([chunk], now + pace.refusal_wait_s(chunk.attempts))
+
+    def _deliver(self, chunk: model.Chunk) -> None:
+        self.counters.delivered_bytes += chunk.end - chunk.start - chunk.dropped_bytes
+        self._batcher.release(chunk)
+        self.roster.settle(chunk)
+
+    def _put_back(self, batch: model.Batch, chunks: Iterable[model.Chunk], due: float) -> None:
+        if batch.is_whole:
+            self._batcher.put_back_whole(batch, due)
+        else:
+            self._batcher.put_back(chunks, due)
+
+    def _collect_rejection(self, batch: model.Batch, error: errors.DestinationError) -> None:
+        """Halve a batch that the service calls invalid, until the culprit stands alone.
+
+        A lone record is the culprit if another one was accepted since it was read. If none was,
+        the destination itself may be wrong, and the flow waits for a human (or that proof).
+        """
+        now = self._clock.monotonic()
+        if len(batch.records) > 1:
+            for half in batching.halve(batch):
+                self._batcher.put_back_whole(half, now)
+            return
+        (chunk,) = batch.chunks
+        if self._accepted_at > chunk.read_time:
+            self._bury_chunk(chunk, f"{error.code}: {error.message}")
+            return
+        self._pace.block(error, now)
+        # Others are tried first: one that is accepted proves that this record is the culprit.
+        batch.is_whole = True
+        self._batcher.put_back_whole(batch, now + 2 * pace.BLOCKED_WAIT_S)
+
+    # --- dead letters -------------------------------------------------------------------------
+
+    def _bury_chunk(self, chunk: model.Chunk, reason: str) -> None:
+        """Hand records to be written to the dead letters; they settle when they are on disk."""
+        path = self.roster.path_of(chunk.tail_id)
+        for index, record in enumerate(chunk.records):  # rare: one record at a time by nature
+            one = chunk.slice(index, index + 1)
+            letter = model.DeadLetter(
+                self.settings.name, chunk.tail_id, path, one.starts[0], one.ends[0], reason, record
+            )
+            self._burying[chunk.tail_id, letter.start] = (letter, one)
+            self._bury(letter)
+
+    def _collect_dead_letter(self, report: model.DeadLettered) -> None:
+        letter = report.letter
+        self._dead_letter_error = report.error
+        if report.error:
+            due = self._clock.monotonic() + DEAD_LETTER_RETRY_S
+            self._unburied.append((due, letter))
+            return
+        _, chunk = self._burying.pop((letter.tail_id, letter.start))
+        self.counters.dead_lettered_bytes += chunk.end - chunk.start - chunk.dropped_bytes
+        self._batcher.release(chunk)
+        self.roster.settle(chunk)
+        _log.warning(
+            "record dead-lettered flow=%s path=%s offset=%d bytes=%d reason=%s",
+            letter.flow,
+            letter.path,
+            letter.start,
+            len(letter.data),
+            letter.reason,
+        )
+
+    def _bury_again(self) -> None:
+        now = self._clock.monotonic()
+        due = [letter for at, letter in self._unburied if at <= now]
+        self._unburied = [item for item in self._unburied if item[0] > now]
+        for letter in due:
+            self._bury(letter)
+
+    # --- what others see ----------------------------------------------------------------------
+
+    def _publish(self, *, is_last: bool = False) -> None:
+        """Hand over the rows that changed: each interval, and at once for a file that waits."""
+        self._bury_again()
+        now = self._clock.monotonic()
+        is_due = now - self._published >= self.settings.checkpoint_interval_s
+        is_first = self._first_sequence is None and self.roster.is_scanned
+        if not (is_due or is_first or is_last or self.roster.is_waiting_to_be_read):
+            return
+        self._published = now
+        self.counters.check_balance(self.roster.unsettled_bytes())
+        snapshot = self.roster.snapshot(self._sequence + 1)
+        if snapshot is not None:
+            self._sequence += 1
+            self._save(snapshot)
+        if is_first:
+            self._first_sequence = self._sequence
+
+    def _next_due(self) -> float:
+        dues = [at for at, _ in self._unburied]
+        if self._is_draining:
+            return min([self._clock.monotonic() + SCAN_S, *dues])
+        dues += [self._scanned + SCAN_S, self.roster.next_due()]
+        due = self._batcher.next_due()
+        if due is not None and not self._pace.is_open:
+            due = max(due, self._pace.not_before)
+        # With all slots taken, the next receipt wakes the flow.
+        is_full = self.in_flight >= (self.settings.max_in_flight if self._pace.is_open else 1)
+        if due is not None and not is_full:
+            dues.append(due)
+        return min(dues)
+
+    def _observe(self) -> Condition:
+        blocked = ""
+        if self._pace.blocked is not None:
+            error = self._pace.blocked
+            blocked = (
+                f"error={error.code}; reading has paused, nothing is lost; hint: {error.hint}"
+            )
+        elif self._dead_letter_error:
+            blocked = f"error=dead-letter; {self._dead_letter_error}"
+        return Condition(
+            self.counters.snapshot(),
+            len(self.roster.tails),
+            self.in_flight,
+            blocked,
+            self.is_ready,
+            self._clock.monotonic(),
+        )
+
+    def _say_condition(self) -> None:
+        """Log that the flow is blocked, once and then each minute, and that it is not any more."""
+        now = self._clock.monotonic()
+        said, at = self._said
+        blocked = self.condition.blocked
+        if blocked and (blocked != said or now - at >= SAY_AGAIN_S):
+            _log.error("cannot deliver flow=%s %s", self.settings.name, blocked)
+            self._said = (blocked, now)
+        elif said and not blocked:
+            _log.info("delivering again flow=%s", self.settings.name)
+            self._said = ("", now)

@@ -1,0 +1,176 @@
+"""Faults on request: which calls and records go wrong, drawn from a seed, each one counted.
+
+`Faults` says what shall go wrong and how often; a `FaultSource` draws. Nothing here touches a
+socket or a record: service.py, kinesis.py, firehose.py and server.py act on what was drawn.
+
+At most one of these befalls a call, the first that is drawn, in this order:
+
+    reset      the connection is reset before the body is read; nothing stored
+    fail_early refused before the body is read, and the connection closed; nothing stored
+    fail       the whole call is refused with fail_status and fail_code; nothing stored
+    fail_late  stored, then answered with fail_status and fail_code
+    lose       stored, then the connection is closed without an answer
+    truncate   stored, then half of the answer, then the connection is closed
+    slow       stored, then the answer drips over slow_s seconds
+
+Independent of it: `refuse_share` of the records, `throttle_shards`, `poison`, `latency_s`.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import random
+import re
+import threading
+import types
+import typing
+from typing import Any
+
+Outcome = typing.Literal[
+    "", "reset", "fail_early", "fail", "fail_late", "lose", "truncate", "slow"
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """What goes wrong, as shares from 0 to 1; the default is nothing."""
+
+    refuse_share: float = 0.0  # of records
+    refuse_code: str = ""  # "": the service's code for throttling; or "InternalFailure"
+    reset_share: float = 0.0  # this and the following: of calls
+    fail_early_share: float = 0.0
+    fail_share: float = 0.0
+    fail_late_share: float = 0.0
+    fail_status: int = 500
+    fail_code: str = "InternalFailure"
+    lose_share: float = 0.0
+    truncate_share: float = 0.0
+    slow_share: float = 0.0
+    slow_s: float = 1.0
+    latency_s: float = 0.0  # between storing and answering, each call
+    throttle_shards: tuple[str, ...] = ()  # shard ids that refuse every record
+    poison: str = ""  # a call with a record that holds this text is refused as a whole
+    streams: tuple[str, ...] = ()  # names to which faults apply; none: all
+    operations: tuple[str, ...] = ("PutRecords", "PutRecordBatch")
+    faults_max: int | None = None  # after so many drawn faults there are no more
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith("_share") and not 0 <= value <= 1:
+                raise ValueError(f"{field.name}: found {value}, expected a share from 0 to 1")
+            if field.name.endswith("_s") and not 0 <= value <= 3600:
+                raise ValueError(f"{field.name}: found {value}, expected seconds from 0 to 3600")
+        if not re.fullmatch(r"[A-Za-z0-9]*", self.refuse_code):
+            raise ValueError(f"refuse_code: found {self.refuse_code!r}, expected letters")
+        if not 400 <= self.fail_status <= 599:
+            raise ValueError(f"fail_status: found {self.fail_status}, expected 400 to 599")
+
+
+def faults_from_json(value: object) -> Faults:
+    """Return the faults that a JSON object describes.
+
+    Raises:
+        ValueError: An unknown key, a wrong type or a value out of range.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("expected an object")  # noqa: TRY004 -- one kind of error for a caller
+    expected = typing.get_type_hints(Faults)
+    unknown = sorted(set(value) - set(expected))
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r}; allowed: {', '.join(sorted(expected))}")
+    return Faults(**{key: _converted(key, item, expected[key]) for key, item in value.items()})
+
+
+def _converted(key: str, item: object, expected: object) -> Any:
+    if typing.get_origin(expected) is tuple:
+        if isinstance(item, list) and all(isinstance(name, str) for name in item):
+            return tuple(item)
+    elif isinstance(expected, types.UnionType):
+        if item is None or type(item) is int:
+            return item
+    elif expected is float:
+        if type(item) in (int, float):
+            return item
+    elif type(item) is expected:
+        return item
+    raise ValueError(f"{key}: found {item!r}, expected {expected}")
+
+
+class FaultSource:
+    """Owns the faults in force, the random numbers and the counts; any thread may call it."""
+
+    def __init__(self, seed: int) -> None:
+        self._lock = threading.Lock()
+        self._random = random.Random(seed)
+        self._faults = Faults()
+        self._left: float = float("inf")
+        self._counts: collections.Counter[str] = collections.Counter()
+
+    @property
+    def faults(self) -> Faults:
+        """Return the faults in force."""
+        return self._faults
+
+    def set(self, faults: Faults) -> None:
+        """Replace the faults in force; calls under way keep what was drawn for them."""
+        with self._lock:
+            self._faults = faults
+            self._left = float("inf") if faults.faults_max is None else faults.faults_max
+
+    def counts(self) -> dict[str, int]:
+        """Return how often each kind befell a call or a record."""
+        with self._lock:
+            return dict(self._counts)
+
+    def count(self, kind: str, times: int = 1) -> None:
+        """Count faults that were not drawn: throttled shards, poison, latency."""
+        with self._lock:
+            self._counts[kind] += times
+
+    def is_for(self, operation: str, stream: str | None = None) -> bool:
+        """Return whether faults apply to this operation and stream.
+
+        A stream of None is not known yet: then only faults that are for all streams apply.
+        """
+        faults = self._faults
+        if operation not in faults.operations:
+            return False
+        return not faults.streams or stream in faults.streams
+
+    def draw_early(self, operation: str) -> Outcome:
+        """Draw what befalls a call before its body is read; its stream is not known then."""
+        return self._draw_one(operation, None, ("reset", "fail_early"))
+
+    def draw_outcome(self, operation: str, stream: str) -> Outcome:
+        """Draw what befalls a call whose body was read."""
+        return self._draw_one(operation, stream, ("fail", "fail_late", "lose", "truncate", "slow"))
+
+    def _draw_one(
+        self, operation: str, stream: str | None, outcomes: tuple[Outcome, ...]
+    ) -> Outcome:
+        with self._lock:
+            if self.is_for(operation, stream):
+                for outcome in outcomes:
+                    if self._drawn(outcome, getattr(self._faults, f"{outcome}_share")):
+                        return outcome
+        return ""
+
+    def draw_refused(self, operation: str, stream: str, records: int) -> list[int]:
+        """Draw which records of a call are refused; return their indexes."""
+        share = self._faults.refuse_share
+        if not share:
+            return []
+        with self._lock:
+            if not self.is_for(operation, stream):
+                return []
+            return [index for index in range(records) if self._drawn("refuse", share)]
+
+    def _drawn(self, kind: str, share: float) -> bool:
+        if share <= 0 or self._left < 1 or self._random.random() >= share:
+            return False
+        self._left -= 1
+        self._counts[kind] += 1
+        return True

@@ -1,0 +1,296 @@
+"""The local service as a whole: from a request to an answer, and everything a test wants to know.
+
+    service = Service(ServiceOptions(streams={"web": StreamOptions(shards=4)}))
+    with service.listen() as server:
+        client = boto3.client("kinesis", endpoint_url=server.endpoint_url, ...)
+        service.set_faults(Faults(lose_share=0.1))
+    assert service.counts()["streams"]["web"]["duplicates_other"] == 0
+
+Any thread may call any method; several servers may listen for one service.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections
+import email.utils
+import functools
+import random
+import threading
+import time
+import typing
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from kagent.local import (
+    admin,
+    certificate,
+    cloudwatch,
+    connection,
+    errors,
+    faults,
+    firehose,
+    http1,
+    intake,
+    kinesis,
+    kinesis_describe,
+    kinesis_read,
+    options,
+    protocol,
+    records,
+    server,
+    sigv4,
+    streams,
+)
+
+Operation = Callable[[intake.Json, intake.Call], bytes | dict[str, Any]]
+
+_SENDING: dict[faults.Outcome, connection.Sending] = {
+    "lose": "nothing",
+    "truncate": "half",
+    "slow": "slowly",
+}
+
+
+class JournalEntry(typing.NamedTuple):
+    """One accepted record; see Service.journal."""
+
+    order: int  # from 0, in the order of acceptance in its stream
+    data: bytes
+    partition_key: str  # empty in Firehose, as is shard_id
+    shard_id: str
+    id: str  # SequenceNumber or RecordId
+    accepted_at_s: float
+    answer: records.AnswerState
+
+
+class Service:
+    """Owns the streams, the delivery streams, the metrics and the faults of one account."""
+
+    def __init__(
+        self,
+        service_options: options.ServiceOptions,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.options = service_options
+        self.source = faults.FaultSource(service_options.seed)
+        self._streams = streams.Streams(service_options, monotonic(), wall())
+        self._firehose = firehose.Firehose(service_options, self.source, monotonic, wall)
+        self._cloudwatch = cloudwatch.CloudWatch()
+        self._verifier = sigv4.SignatureVerifier(service_options, wall)
+        self._random = random.Random(service_options.seed)
+        self._lock = threading.Lock()
+        self._pair: certificate.Pair | None = None
+        self._operation_counts: collections.Counter[str] = collections.Counter()
+        self._refused_counts: collections.Counter[str] = collections.Counter()
+        writer = kinesis.KinesisWriter(self._streams, self.source, monotonic, wall)
+        reader = kinesis_read.KinesisReader(self._streams, wall)
+        describer = kinesis_describe.KinesisDescriber(self._streams)
+        self._operations: dict[tuple[str, str], Operation] = {
+            ("kinesis", "PutRecords"): writer.put_records,
+            ("kinesis", "GetShardIterator"): reader.get_shard_iterator,
+            ("kinesis", "GetRecords"): reader.get_records,
+            ("kinesis", "DescribeStreamSummary"): describer.describe_stream_summary,
+            ("kinesis", "ListShards"): describer.list_shards,
+            ("firehose", "PutRecordBatch"): self._firehose.put_record_batch,
+            ("firehose", "DescribeDeliveryStream"): self._firehose.describe_delivery_stream,
+            ("monitoring", "PutMetricData"): self._cloudwatch.put_metric_data,
+        }
+
+    def listen(self, host: str = "127.0.0.1", port: int = 0) -> server.Server:
+        """Return an open server for this service; port 0 chooses a free one.
+
+        After an outage (`close`, then `listen` on the same port) the records, the counts and the
+        certificate are those from before.
+        """
+        with self._lock:
+            if self.options.tls and self._pair is None:
+                self._pair = certificate.self_signed()
+        opened = server.Server(
+            self,
+            host,
+            port,
+            pair=self._pair,
+            idle_timeout_s=self.options.idle_timeout_s,
+            connections_max=self.options.connections_max,
+        )
+        opened.open()
+        return opened
+
+    def set_faults(self, wanted: faults.Faults) -> None:
+        """Replace the faults in force; `Faults()` ends them all."""
+        self.source.set(wanted)
+
+    def counts(self) -> dict[str, Any]:
+        """Return the service's own books; the same as GET /_local/counts."""
+        with self._lock:
+            calls, refused = dict(self._operation_counts), dict(self._refused_counts)
+        return {
+            "calls": calls,  # by operation
+            "calls_refused": refused,  # by code, of all operations
+            "streams": {
+                name: stream.counts_json() for name, stream in self._streams.by_name.items()
+            },
+            "delivery_streams": {
+                name: stream.store.counts_json() for name, stream in self._firehose.by_name.items()
+            },
+            "metrics": self._cloudwatch.counts_json(),
+            "faults": self.source.counts(),
+        }
+
+    def records(self, stream: str) -> list[bytes]:
+        """Return the kept records of a stream in the order in which they were accepted."""
+        return [entry.data for entry in self.journal(stream)]
+
+    def deliveries(self, delivery_stream: str) -> list[bytes]:
+        """Return the kept records of a delivery stream in the order of their acceptance."""
+        return [entry.data for entry in self.delivery_journal(delivery_stream)]
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the CloudWatch data points that were put, each with its Namespace."""
+        return self._cloudwatch.metrics()
+
+    def journal(self, stream: str, start: int = 0, limit: int | None = None) -> list[JournalEntry]:
+        """Return what a stream accepted, from the given order on.
+
+        Raises:
+            KeyError: No such stream.
+        """
+        found = self._streams.by_name[stream]
+        return [
+            JournalEntry(
+                order,
+                record.data,
+                record.partition_key,
+                found.shards[record.shard].id,
+                found.shards[record.shard].sequence_number(record.number),
+                record.acceptance.accepted_at_s,
+                record.acceptance.answer,
+            )
+            for order, record in found.store.since(start, limit)
+        ]
+
+    def delivery_journal(
+        self, delivery_stream: str, start: int = 0, limit: int | None = None
+    ) -> list[JournalEntry]:
+        """Return what a delivery stream accepted; as `journal`."""
+        found = self._firehose.by_name[delivery_stream]
+        return [
+            JournalEntry(
+                order,
+                record.data,
+                "",
+                "",
+                found.record_id(record.number),
+                record.acceptance.accepted_at_s,
+                record.acceptance.answer,
+            )
+            for order, record in found.store.since(start, limit)
+        ]
+
+    def begin(self, request: http1.Request) -> connection.Answer | typing.Literal["reset"] | None:
+        """Decide after the head of a request; see connection.Application."""
+        operation = request.headers.get("x-amz-target", "").rpartition(".")[2]
+        outcome = self.source.draw_early(operation)
+        if outcome == "reset":
+            return "reset"
+        if outcome == "fail_early":
+            return self._refusal(protocol.UNKNOWN, self._injected())
+        return None
+
+    def answer(self, request: http1.Request) -> connection.Answer:
+        """Answer a whole request; see connection.Application."""
+        if request.path.startswith(admin.PREFIX):
+            return admin.answer(self, request)
+        api, call = protocol.UNKNOWN, intake.Call()
+        try:
+            api, call.operation = protocol.operation_of(request)
+            result = self._result(request, api, call)
+        except errors.ServiceError as error:
+            self._count_refused(call, error.code)
+            answer = self._refusal(api, error)
+        else:
+            answer = self._headed(200, api)
+            request_id = answer.headers["x-amzn-RequestId"]
+            answer.body = protocol.result_bytes(api, call.operation, result, request_id)
+        return self._with_faults(answer, call)
+
+    def _result(
+        self, request: http1.Request, api: protocol.Api, call: intake.Call
+    ) -> bytes | dict[str, Any]:
+        """Verify a call, do what it asks for, and return the result."""
+        operation = self._operations.get((api.signing_name, call.operation))
+        if operation is None:
+            raise errors.ServiceError("UnknownOperationException", "")
+        with self._lock:
+            self._operation_counts[call.operation] += 1
+        if self.options.checks_signatures:
+            self._verifier.verify(request, api.signing_name)
+        params = protocol.params_of(request, api)
+        self._name_stream(params, api, call)
+        call.outcome = self.source.draw_outcome(call.operation, call.stream)
+        if call.outcome == "fail":
+            raise self._injected()
+        result = operation(params, call)
+        if call.outcome == "fail_late":
+            raise self._injected()
+        return result
+
+    def _name_stream(self, params: intake.Json, api: protocol.Api, call: intake.Call) -> None:
+        """Note which stream a call is for, so that faults and counts find it."""
+        if api.signing_name == "kinesis":
+            call.stream = streams.name_in(params)
+            known = self._streams.by_name.get(call.stream)
+            call.store = known.store if known else None
+        elif api.signing_name == "firehose":
+            call.stream = str(params.get("DeliveryStreamName", ""))
+            found = self._firehose.by_name.get(call.stream)
+            call.store = found.store if found else None
+        if call.store is not None:
+            call.store.count_call(call.operation)
+
+    def _count_refused(self, call: intake.Call, code: str) -> None:
+        with self._lock:
+            self._refused_counts[code] += 1
+        if call.store is not None:
+            call.store.count_refused_call(code)
+
+    def _injected(self) -> errors.ServiceError:
+        wanted = self.source.faults
+        return errors.ServiceError(wanted.fail_code, "A fault on request.", wanted.fail_status)
+
+    def _refusal(self, api: protocol.Api, error: errors.ServiceError) -> connection.Answer:
+        answer = self._headed(error.status, api)
+        answer.body = protocol.error_bytes(api, error, answer.headers["x-amzn-RequestId"])
+        if api.signing_name == "monitoring":
+            answer.headers["x-amzn-query-error"] = f"{error.code};Sender"
+        return answer
+
+    def _headed(self, status: int, api: protocol.Api) -> connection.Answer:
+        """Return an answer with the headers that AWS sends and no body yet."""
+        headers = {
+            "x-amzn-RequestId": str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
+            "x-amz-id-2": base64.b64encode(self._random.randbytes(72)).decode(),
+            "Date": email.utils.formatdate(usegmt=True),
+            "Content-Type": api.content_type,
+        }
+        return connection.Answer(status, b"", headers)
+
+    def _with_faults(self, answer: connection.Answer, call: intake.Call) -> connection.Answer:
+        """Give an answer its fate on the wire, and let the store learn of it."""
+        wanted = self.source.faults
+        answer.sending = _SENDING.get(call.outcome, "whole")
+        answer.slow_s = wanted.slow_s
+        if wanted.latency_s and self.source.is_for(call.operation, call.stream):
+            self.source.count("latency")
+            answer.delay_s = wanted.latency_s
+        if call.stored is not None:
+            answer.settle = functools.partial(_settle, call.stored, answer.status == 200)
+        return answer
+
+
+def _settle(stored: records.Unsettled, is_success: bool, is_sent: bool, /) -> None:  # noqa: FBT001
+    stored.settle(is_good=is_success and is_sent)

@@ -1,0 +1,345 @@
+"""The nouns of kagent and the protocols of its seams: the page to read first.
+
+A *flow* ships the files that match its paths to one destination. A *tail* is one file being
+followed; its bytes are read as *blocks*, split into *chunks* of records, cut into *batches* of one
+request each. A *receipt* says what became of a batch, and settles the *spans* of the tails whose
+bytes it carried. What is settled without a gap is the *offset* that a *checkpoint* saves.
+
+Everything here is a value; what acts on them lives in the modules above. Ranges are half-open,
+`[start, end)`, in bytes of the file. Paths are text, decoded with `surrogateescape`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import Literal, Protocol
+
+from kagent import errors
+
+FINGERPRINT_BYTES_MAX = 1024
+FRONTIER_BYTES_MAX = 64
+RECORD_OVERHEAD_BYTES = 100  # what one record costs in Python objects beside its own bytes
+
+# --- which file -------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class FileIdentity:
+    """Device and inode: a locator of a file, no proof that it is the same one."""
+
+    device: int
+    inode: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileStatus:
+    """What `stat` says of a file, as far as kagent asks."""
+
+    kind: Literal["file", "directory", "link", "other"]
+    identity: FileIdentity
+    size: int
+    mtime_ns: int
+    links: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DirectoryEntry:
+    """One name in a directory; `kind` does not follow links."""
+
+    name: str
+    kind: Literal["file", "directory", "link", "other"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sighting:
+    """One regular file that a scan saw at one path.
+
+    `base` is the leading part of the path that the operator wrote out: links in it are followed,
+    in the rest they are refused. `patterns` are all patterns of the flow that match the path.
+    """
+
+    path: str
+    base: str
+    identity: FileIdentity
+    size: int
+    mtime_ns: int
+    patterns: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Digest of a file's first `length` bytes, at most FINGERPRINT_BYTES_MAX."""
+
+    length: int
+    digest: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frontier:
+    """Digest of the at most FRONTIER_BYTES_MAX bytes just before `offset`.
+
+    Proof that the bytes that were shipped up to there are the ones that a file holds.
+    """
+
+    offset: int
+    digest: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SettledRange:
+    """Bytes above a checkpoint's offset that are settled; `digest` is the frontier at `end`."""
+
+    start: int
+    end: int
+    digest: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A tail's saved resume point: every byte in `[start, offset)` is settled.
+
+    `tail_id` is 128 random bits in hex, durable before the first record of the tail is sent.
+    `older` are frontiers below `offset` (about 1, 10 and 60 s before, and at half of it), by
+    which a log that lost its last bytes in a power cut is recognised. `split_digest` covers all
+    options that decide splitting; when it changed, `ranges` mean nothing. `size` is how long the
+    file was when last looked at. `unseen_s` counts observed running time since a scan last saw
+    the file.
+    """
+
+    tail_id: str
+    paths: tuple[str, ...]
+    identity: FileIdentity
+    mtime_ns: int
+    was_unlinked: bool
+    start: int
+    offset: int
+    fingerprint: Fingerprint
+    frontier: Frontier
+    older: tuple[Frontier, ...] = ()
+    ranges: tuple[SettledRange, ...] = ()
+    split_digest: str = ""
+    size: int = 0
+    unseen_s: float = 0.0
+
+
+# --- what is read -----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(slots=True)
+class Block:
+    """Bytes read at a file offset."""
+
+    start: int
+    data: bytes
+
+
+@dataclasses.dataclass(slots=True)
+class Chunk:
+    """Records of one tail in columns; all bytes of `[start, end)` have their fate here.
+
+    Record i is bytes `[starts[i], ends[i])` of the file. Ranges ascend and do not overlap; the
+    bytes of `[start, end)` that are in no record, `dropped_bytes` in all, are dropped by a rule.
+    `read_time` is the clock's monotonic time of the read, `attempts` counts how often the
+    service refused these records one by one.
+    """
+
+    tail_id: str
+    records: list[bytes]
+    starts: list[int]
+    ends: list[int]
+    start: int
+    end: int
+    dropped_bytes: int = 0
+    read_time: float = 0.0
+    attempts: int = 0
+
+    def __len__(self) -> int:
+        """Return how many records there are."""
+        return len(self.records)
+
+    def slice(self, first: int, last: int) -> Chunk:
+        """Return records `[first, last)` as a chunk of its own, first < last.
+
+        Slices that share no record and cover all of them tile `[start, end)`: the dropped bytes
+        after a record belong to its slice, those before the first one to the first slice. A slice
+        holds no reference to this chunk, so one slow record does not keep a whole block alive.
+        """
+        start = self.starts[first] if first else self.start
+        end = self.starts[last] if last < len(self.records) else self.end
+        starts, ends = self.starts[first:last], self.ends[first:last]
+        dropped = end - start - (sum(ends) - sum(starts)) if self.dropped_bytes else 0
+        return Chunk(
+            self.tail_id,
+            self.records[first:last],
+            starts,
+            ends,
+            start,
+            end,
+            dropped,
+            self.read_time,
+            self.attempts,
+        )
+
+
+@dataclasses.dataclass(slots=True)
+class Batch:
+    """One request's records and, in the same order, the chunks that they come from.
+
+    `partition_keys` has one key a record for Kinesis and is empty for Firehose. `size_bytes`
+    counts what the service counts: data and partition keys. `is_whole` forbids to mix the records
+    with others: the batch is a half of one that the service rejected.
+    """
+
+    records: list[bytes]
+    partition_keys: list[str]
+    chunks: list[Chunk]
+    size_bytes: int
+    is_whole: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refusal:
+    """One record of a batch that the service did not take, by its index there."""
+
+    index: int
+    code: str
+    shard: str = ""
+
+
+@dataclasses.dataclass(slots=True)
+class Receipt:
+    """What one attempt did with a batch: all accepted but `refused`, or a setback for all.
+
+    `is_ambiguous`: the body had gone out and no good answer came, so the service may have taken
+    records that will be sent again. `submitted` and `received` are monotonic times.
+    """
+
+    batch: Batch
+    refused: tuple[Refusal, ...] = ()
+    setback: errors.DestinationError | None = None
+    is_ambiguous: bool = False
+    submitted: float = 0.0
+    received: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """What one request to a destination may hold; the numbers carry their source where set."""
+
+    records_max: int
+    request_bytes_max: int
+    record_bytes_max: int  # data and partition key together
+    has_partition_keys: bool
+
+
+# --- what is saved ----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FlowSnapshot:
+    """What a flow hands to the checkpoint thread: rows that changed since its last one.
+
+    `sequence` ascends; the durable mark that comes back names the last one that is on disk.
+    """
+
+    flow: str
+    sequence: int
+    checkpoints: tuple[Checkpoint, ...] = ()
+    forgotten: tuple[str, ...] = ()  # tail_ids
+    scanned: tuple[str, ...] = ()  # patterns whose first complete scan is done
+    is_urgent: bool = False  # a file waits for it: do not wait for the interval
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Saved:
+    """Durable mark: every snapshot of the flow up to `sequence` is on disk."""
+
+    sequence: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that the service will never take, with where it came from and why."""
+
+    flow: str
+    tail_id: str
+    path: str
+    start: int
+    end: int
+    reason: str
+    data: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeadLettered:
+    """What became of a dead letter: on disk, or not and why (then it is kept and tried again)."""
+
+    letter: DeadLetter
+    error: str = ""
+
+
+Report = Receipt | Saved | DeadLettered  # what a flow collects from its queue
+
+# --- seams ------------------------------------------------------------------------------------
+
+
+class Destination(Protocol):
+    """A stream or delivery stream. A new one is one module and one line in a table."""
+
+    limits: BatchLimits
+
+    def put(self, batch: Batch) -> Receipt:
+        """Make one API call and say what it did; never retry, never raise for an answer."""
+        ...
+
+
+class Files(Protocol):
+    """The file system as tailing sees it; every method raises OSError as the system does."""
+
+    def list_directory(self, path: str, base: str) -> list[DirectoryEntry]:
+        """Return the entries of a directory; components below `base` must not be links."""
+        ...
+
+    def status(self, path: str, base: str) -> FileStatus:
+        """Return the status of a path; a link in the last component counts only within `base`."""
+        ...
+
+    def open(self, path: str, base: str) -> int:
+        """Open a regular file for reading without blocking, and return a handle.
+
+        Components below `base` are opened one by one and must not be links.
+        """
+        ...
+
+    def handle_status(self, handle: int) -> FileStatus:
+        """Return the status of an open file; `links` is 0 when it was unlinked."""
+        ...
+
+    def size(self, handle: int) -> int:
+        """Return the size of an open file: the cheapest question there is."""
+        ...
+
+    def read(self, handle: int, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes at `offset`, fewer only at the end of the file."""
+        ...
+
+    def close(self, handle: int) -> None:
+        """Give a handle back."""
+        ...
+
+
+class Clock(Protocol):
+    """Time and waiting, so that a test can decide both."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        ...
+
+    def time(self) -> float:
+        """Return seconds since the epoch, for people and for file times."""
+        ...
+
+    def wait(self, event: threading.Event, timeout_s: float) -> bool:
+        """Wait for an event at most that long and return whether it was set."""
+        ...

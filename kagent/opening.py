@@ -1,0 +1,181 @@
+"""Turn what `tracking` decided into open tails: opens files, reads the proofs it asks for.
+
+Never decides which file is which. A file that cannot be opened or read is reported once, hinders
+nothing, and is tried again at the next scan.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+
+from kagent import discovery, model, options, proof, split, tail, tracking
+
+_log = logging.getLogger("kagent.flow")
+
+
+class Faults:
+    """Things at matching paths that are not read: each is said once, and again when it changes."""
+
+    def __init__(self, flow: str) -> None:
+        """Start with nothing said."""
+        self._flow = flow
+        self._said: dict[str, str] = {}
+
+    def report(self, path: str, reason: str) -> None:
+        """Say what is wrong with a path, unless that was said."""
+        if self._said.get(path) != reason:
+            self._said[path] = reason
+            _log.warning(
+                "file skipped flow=%s path=%s reason=%s",
+                self._flow,
+                options.printable(path),
+                options.printable(reason),
+            )
+
+    def clear(self, path: str) -> None:
+        """Note that a path is fine now."""
+        self._said.pop(path, None)
+
+
+class Opener:
+    """Opens the files of one flow; a scan's probes and tails share the handles it opened."""
+
+    def __init__(
+        self,
+        faults: Faults,
+        source: discovery.SourceOptions,
+        rules: split.Rules,
+        files: model.Files,
+        chooser: random.Random,
+    ) -> None:
+        """Hold no handle yet."""
+        self._faults = faults
+        self._source = source
+        self._rules = rules
+        self._files = files
+        self._chooser = chooser
+        self._handles: dict[model.FileIdentity, int] = {}
+
+    def reconcile(
+        self,
+        tails: Sequence[tracking.TailFacts],
+        rows: Sequence[model.Checkpoint],
+        sightings: Sequence[model.Sighting],
+        first_scan_paths: frozenset[str],
+    ) -> tracking.Reconciliation:
+        """Ask tracking, answer its probes, and ask again until it has no more questions."""
+        evidence: dict[tuple[model.FileIdentity, str], tracking.Evidence] = {}
+        while True:
+            decisions = tracking.reconcile(tails, rows, sightings, evidence, first_scan_paths)
+            if not decisions.probes:
+                return decisions
+            for probe in decisions.probes:
+                found = self._gather(probe)
+                if found is not None:
+                    evidence[probe.key] = found
+            unread = {probe.sighting.identity for probe in decisions.probes}
+            unread -= {identity for identity, _ in evidence}
+            # What cannot be read stays undecided: it is left out until a scan can read it.
+            sightings = [one for one in sightings if one.identity not in unread]
+
+    def open(self, opening: tracking.Start | tracking.Resume, now: float) -> tail.Tail | None:
+        """Return the tail for a file, None if the file is not as it was seen any more."""
+        sighting = opening.sightings[0]
+        handle = self._handle(sighting)
+        if handle is None:
+            return None
+        try:
+            if isinstance(opening, tracking.Start):
+                offset = self._start_offset(opening, handle)
+                one = tail.Tail(
+                    self._new_id(),
+                    opening.sightings,
+                    handle,
+                    offset,
+                    self._rules,
+                    self._files,
+                    now,
+                )
+            else:
+                is_same = not opening.is_rolled_back
+                tail_id = opening.checkpoint.tail_id if is_same else self._new_id()
+                one = tail.Tail.resumed(opening, tail_id, handle, self._rules, self._files, now)
+        except (OSError, tail.TruncatedError):
+            return None
+        del self._handles[sighting.identity]
+        return one
+
+    def restart(self, old: tail.Tail, now: float) -> tail.Tail:
+        """Return a tail at 0 over the descriptor of one whose file was truncated.
+
+        Raises:
+            OSError: as the system says; the descriptor stays the old tail's.
+        """
+        assert old.handle is not None
+        size = self._files.size(old.handle)
+        sightings = [
+            model.Sighting(path, old.base, old.identity, size, old.mtime_ns, ())
+            for path in old.paths
+        ]
+        return tail.Tail(self._new_id(), sightings, old.handle, 0, self._rules, self._files, now)
+
+    def inherit(
+        self, row: model.Checkpoint, handle: int, base: str, now: float
+    ) -> tail.Tail | None:
+        """Follow a file on through an earlier incarnation's descriptor, if it proves itself."""
+        try:
+            status = self._files.handle_status(handle)
+            seen = tuple(
+                model.Sighting(path, base, status.identity, status.size, status.mtime_ns, ())
+                for path in row.paths
+            )
+            match = tracking.match(seen, row, proof.gather_evidence(self._files, handle, row))
+            if match is None or match.is_rolled_back:
+                return None
+            return tail.Tail.resumed(match, row.tail_id, handle, self._rules, self._files, now)
+        except (OSError, tail.TruncatedError):
+            return None
+
+    def close_unused(self) -> None:
+        """Close what was opened for a probe and belongs to no tail after all."""
+        for handle in self._handles.values():
+            self._files.close(handle)
+        self._handles.clear()
+
+    def _gather(self, probe: tracking.Probe) -> tracking.Evidence | None:
+        handle = self._handle(probe.sighting)
+        if handle is None:
+            return None
+        try:
+            return proof.gather_evidence(self._files, handle, probe.checkpoint)
+        except OSError as error:
+            self._faults.report(probe.sighting.path, f"cannot read: {error.strerror}")
+            return None
+
+    def _handle(self, sighting: model.Sighting) -> int | None:
+        """Return an open handle of the file that a scan saw, None if that is not possible now."""
+        if sighting.identity in self._handles:
+            return self._handles[sighting.identity]
+        try:
+            handle = self._files.open(sighting.path, sighting.base)
+        except FileNotFoundError:
+            return None  # gone or renamed since: the next scan says where to
+        except OSError as error:
+            self._faults.report(sighting.path, f"cannot open: {error.strerror}")
+            return None
+        if self._files.handle_status(handle).identity != sighting.identity:
+            self._files.close(handle)  # replaced since: the next scan sees what is there now
+            return None
+        self._faults.clear(sighting.path)
+        self._handles[sighting.identity] = handle
+        return handle
+
+    def _start_offset(self, start: tracking.Start, handle: int) -> int:
+        if start.is_first_scan and self._source.start_at == "end":
+            return proof.last_line_end(self._files, handle, start.sightings[0].size)
+        return 0
+
+    def _new_id(self) -> str:
+        return f"{self._chooser.getrandbits(128):032x}"

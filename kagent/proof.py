@@ -1,0 +1,92 @@
+"""Proofs that a file is the one it was: digests of its head, and of the bytes before an offset.
+
+Reads the few bytes that a proof needs and compares them; never decides what a mismatch means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from kagent import model, tracking
+
+LAST_LINE_BYTES_MAX = 16 * 1024**2  # how far back `start_at: end` looks for the last newline
+_BLOCK_BYTES = 1024**2
+_OLDER_AGES_S = (1.0, 10.0, 60.0)
+_RECENT_MAX = 64
+
+
+def digest(data: bytes) -> bytes:
+    """Return 16 bytes that stand for data in a checkpoint."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def before(offset: int) -> tuple[int, int]:
+    """Return offset and size of the bytes whose digest is the frontier at an offset."""
+    size = min(model.FRONTIER_BYTES_MAX, offset)
+    return offset - size, size
+
+
+def read_frontier(files: model.Files, handle: int, offset: int) -> model.Frontier:
+    """Return the frontier at an offset as the file has it now."""
+    return model.Frontier(offset, digest(files.read(handle, *before(offset))))
+
+
+def gather_evidence(
+    files: model.Files, handle: int, checkpoint: model.Checkpoint
+) -> tracking.Evidence:
+    """Compare a file's bytes with every digest of a checkpoint."""
+    head = files.read(handle, 0, checkpoint.fingerprint.length)
+    frontiers = [checkpoint.frontier, *checkpoint.older]
+    frontiers += [model.Frontier(one.end, one.digest) for one in checkpoint.ranges]
+    held = {one.offset for one in frontiers if read_frontier(files, handle, one.offset) == one}
+    return tracking.Evidence(digest(head) == checkpoint.fingerprint.digest, frozenset(held))
+
+
+def last_line_end(files: model.Files, handle: int, size: int) -> int:
+    """Return the offset after a file's last newline, 0 if it has none.
+
+    A last line longer than LAST_LINE_BYTES_MAX is not searched to its start: its end counts.
+    """
+    end = size
+    while end > max(0, size - LAST_LINE_BYTES_MAX):
+        start = max(0, end - _BLOCK_BYTES)
+        found = files.read(handle, start, end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return end if end == 0 else size
+
+
+class History:
+    """Older frontiers of a tail, by which a log that lost its last bytes is recognised.
+
+    Keeps the ones of about 1, 10 and 60 s ago and one of about half the offset.
+    """
+
+    def __init__(self, older: tuple[model.Frontier, ...], now: float) -> None:
+        """Start with the frontiers of a checkpoint, as if they were from now."""
+        self._noted = [(now, one) for one in sorted(older, key=_offset)]
+
+    def note(
+        self, frontier: model.Frontier, now: float, files: model.Files, handle: int
+    ) -> tuple[model.Frontier, ...]:
+        """Note a frontier that is saved now; return the older ones to save beside it."""
+        half = frontier.offset // 2
+        if half and not any(half // 2 <= one.offset <= half for _, one in self._noted):
+            self._noted.insert(0, (now - _OLDER_AGES_S[-1], read_frontier(files, handle, half)))
+        self._noted = [item for item in self._noted if item[1].offset < frontier.offset]
+        kept = {one for age in _OLDER_AGES_S for one in self._latest(now - age)}
+        kept.update([one for _, one in self._noted if half // 2 <= one.offset <= half][-1:])
+        recent = self._noted[-_RECENT_MAX:]
+        self._noted = [item for item in self._noted if item[1] in kept or item in recent]
+        self._noted.append((now, frontier))
+        return tuple(sorted(kept, key=_offset))
+
+    def _latest(self, until: float) -> list[model.Frontier]:
+        """Return the last frontier noted up to a time, or the first one noted since."""
+        earlier = [one for noted, one in self._noted if noted <= until]
+        return earlier[-1:] or [one for _, one in self._noted[:1]]
+
+
+def _offset(frontier: model.Frontier) -> int:
+    return frontier.offset

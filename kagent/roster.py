@@ -1,0 +1,410 @@
+"""The tails of one flow: which files are followed, which of them is read next, what is saved.
+
+Owns every tail of its flow, and the checkpoints that no tail holds. It gives out blocks that were
+read and split, in turn over all files that have bytes; it never sends, and never saves: it hands
+rows over and learns later that they are durable.
+
+A file is read only when the row with its tail_id is durable, so that whatever is sent under an id
+can be continued under it. The life of a tail:
+
+    followed   a scan sees it at a matching path
+    left       no path in two scans: renamed away or unlinked; the writer may still write. Once
+               no byte came for `rotate_wait` (10 s when unlinked) its last line is read,
+               terminated or not; when that is settled and saved, the tail is retired
+    truncated  its bytes are gone; it lives until what was read of it is settled
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from kagent import discovery, firstscan, model, opening, options, split, tail, tracking
+
+UNLINKED_WAIT_S = 10.0
+HOT_POLL_S = 0.25
+POLL_S = 1.0
+HOT_FOR_S = 10.0  # a file that grew within so long is looked at each HOT_POLL_S
+AGE_ROWS_S = 600.0
+
+_log = logging.getLogger("kagent.flow")
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(slots=True)
+class Estate:
+    """What one incarnation of a flow leaves to the next: nothing is closed, nothing forgotten.
+
+    `handles` are open descriptors, by tail_id, each with the base its path was opened below.
+    """
+
+    rows: list[model.Checkpoint] = dataclasses.field(default_factory=list)
+    scanned: set[str] = dataclasses.field(default_factory=set)
+    handles: dict[str, tuple[int, str]] = dataclasses.field(default_factory=dict)
+
+
+class Roster:
+    """All files of one flow; owned by the flow's thread."""
+
+    def __init__(
+        self,
+        flow: str,
+        source: discovery.SourceOptions,
+        ttl_s: float,
+        files: model.Files,
+        clock: model.Clock,
+        opener: opening.Opener,
+        faults: opening.Faults,
+    ) -> None:
+        """Look at nothing yet; `open` takes over what is known."""
+        self.tails: dict[str, tail.Tail] = {}
+        self.directories: set[str] = set()  # to be watched
+        self.abandoned_bytes = 0
+        self.is_scanned = False  # a scan was done in this incarnation
+        self._flow = flow
+        self._rotate_wait_s = source.rotate_wait
+        self._ttl_s = ttl_s
+        self._files = files
+        self._clock = clock
+        self._opener = opener
+        self._faults = faults
+        self._scanner = discovery.Scanner(source.paths, source.exclude, files, clock)
+        self._first_scans = firstscan.FirstScans(())
+        self._rows: dict[str, model.Checkpoint] = {}
+        self._changed_rows: set[str] = set()
+        self._forgotten: set[str] = set()
+        self._saved_in: dict[str, int] = {}  # by tail_id: the snapshot that made it durable
+        self._turns: collections.deque[str] = collections.deque()
+        self._polled = self._polled_hot = float("-inf")
+        self._aged = clock.monotonic()
+
+    def open(self, estate: Estate) -> None:
+        """Take over the rows and, from an earlier incarnation, the open descriptors."""
+        self._rows = {row.tail_id: row for row in estate.rows}
+        self._first_scans = firstscan.FirstScans(estate.scanned)
+        now = self._clock.monotonic()
+        for tail_id, (handle, base) in estate.handles.items():
+            one = self._opener.inherit(self._rows[tail_id], handle, base, now)
+            if one is None:
+                self._files.close(handle)
+            else:
+                one.is_durable = True
+                del self._rows[tail_id]
+                self._add(one)
+
+    def close(self) -> Estate:
+        """Give everything up to a successor, who opens or closes the handles."""
+        estate = Estate(list(self._rows.values()), self._first_scans.marked)
+        now = self._clock.monotonic()
+        for one in self.tails.values():
+            row = self._try_row(one, now)
+            if row is not None and one.is_durable and one.handle is not None:
+                estate.rows.append(row)
+                estate.handles[one.tail_id] = (one.handle, one.base)
+            elif one.handle is not None:
+                self._files.close(one.handle)
+        self.tails.clear()
+        self._turns.clear()
+        return estate
+
+    # --- what is there ------------------------------------------------------------------------
+
+    def refresh(self, hinted: Iterable[str]) -> None:
+        """Scan, and do what the scan means."""
+        now = self._clock.monotonic()
+        result = self._scanner.scan(hinted)
+        self.directories = result.directories
+        for fault in result.faults:
+            self._faults.report(fault.path, fault.reason)
+        first_scan_paths = self._first_scans.note(result.sightings, result.failed)
+        decisions = self._opener.reconcile(
+            [
+                tracking.TailFacts(one.tail_id, one.identity, one.paths, one.position)
+                for one in self.tails.values()
+                if one.state != "truncated"
+            ],
+            list(self._rows.values()),
+            result.sightings,
+            first_scan_paths,
+        )
+        for tail_id, seen in decisions.seen.items():
+            self._note_seen(self.tails[tail_id], seen, now)
+        for tail_id in decisions.unseen:
+            self._note_unseen(self.tails[tail_id], now)
+        for tail_id in decisions.truncated:
+            self._truncate(self.tails[tail_id], now)
+        for row in decisions.lost:
+            self._lose(row)
+        for decision in decisions.opened:
+            self._open(decision, now)
+        self._opener.close_unused()
+        self._note_rows({sighting.identity for sighting in result.sightings}, now)
+        self.is_scanned = True
+
+    def _open(self, decision: tracking.Start | tracking.Resume, now: float) -> None:
+        one = self._opener.open(decision, now)
+        if one is None:
+            return  # not the file any more that was seen: the next scan says what it is
+        if isinstance(decision, tracking.Resume):
+            row = self._rows.pop(decision.checkpoint.tail_id)
+            one.is_durable = not decision.is_rolled_back
+            if decision.is_rolled_back:
+                self._forgotten.add(row.tail_id)
+                self._say(
+                    logging.WARNING,
+                    "file rolled back",
+                    one,
+                    f"offset={row.offset} resumed_at={decision.offset}; the log lost bytes that "
+                    "were shipped, and what stands there now is shipped again",
+                )
+        self._add(one)
+        how = "file opened" if isinstance(decision, tracking.Start) else "file resumed"
+        self._say(logging.INFO, how, one, f"position={one.position} size={one.size}")
+
+    def _add(self, one: tail.Tail) -> None:
+        self.tails[one.tail_id] = one
+        self._turns.append(one.tail_id)
+
+    def _note_seen(self, one: tail.Tail, seen: tuple[model.Sighting, ...], now: float) -> None:
+        paths = tuple(sorted(sighting.path for sighting in seen))
+        if paths != one.paths:
+            was = options.printable(one.paths[0])
+            one.paths, one.base = paths, seen[0].base
+            one.is_changed = True
+            self._say(logging.INFO, "file renamed", one, f"was={was}")
+        one.scans_unseen = 0
+        if one.state == "left":
+            one.state, one.is_finished = "followed", False
+        if seen[0].mtime_ns != one.mtime_ns:
+            one.mtime_ns = seen[0].mtime_ns
+            if seen[0].size == one.position:
+                self._guard(one, one.verify, now)
+
+    def _note_unseen(self, one: tail.Tail, now: float) -> None:
+        one.scans_unseen += 1
+        if one.state != "followed" or one.scans_unseen < 2 or one.handle is None:
+            return
+        one.state, one.left = "left", now
+        one.is_unlinked = self._files.handle_status(one.handle).links == 0
+        one.is_changed = True
+        how = "file unlinked" if one.is_unlinked else "file renamed away"
+        self._say(logging.INFO, how, one, f"position={one.position} size={one.size}")
+
+    def _truncate(self, old: tail.Tail, now: float) -> None:
+        """Read a truncated file from 0 as a new tail; the old one lives until it is settled."""
+        try:
+            new = self._opener.restart(old, now)
+        except OSError as error:
+            self._faults.report(old.paths[0], f"cannot read: {error.strerror}")
+            return
+        missed = old.unread_bytes
+        self.abandoned_bytes += missed
+        new.state, new.left, new.is_unlinked = old.state, old.left, old.is_unlinked
+        old.state, old.handle = "truncated", None
+        self._say(
+            logging.ERROR if missed else logging.INFO,
+            "file truncated",
+            old,
+            f"position={old.position} size={new.size} bytes_not_read={missed}",
+        )
+        self._add(new)
+        self._end_truncated(old)
+
+    def _end_truncated(self, one: tail.Tail) -> None:
+        """Forget a truncated tail of which nothing is under way any more."""
+        if one.state == "truncated" and one.ledger.is_settled:
+            del self.tails[one.tail_id]
+            self._forgotten.add(one.tail_id)
+
+    def _lose(self, row: model.Checkpoint) -> None:
+        """Give up a checkpoint whose file holds other content now."""
+        del self._rows[row.tail_id]
+        self._forgotten.add(row.tail_id)
+        _log.warning(
+            "file replaced flow=%s path=%s offset=%d; it was truncated or rewritten while "
+            "kagent was down, bytes after the offset are lost if there were any",
+            self._flow,
+            options.printable(row.paths[0]),
+            row.offset,
+        )
+
+    def _note_rows(self, seen: set[model.FileIdentity], now: float) -> None:
+        """Age the rows of files that no scan sees, and forget them after `checkpoint.ttl`."""
+        if not self.is_scanned:
+            for row in self._rows.values():
+                if row.identity not in seen and row.size > row.offset:
+                    _log.error(
+                        "file missing flow=%s path=%s offset=%d size=%d; the bytes between are "
+                        "shipped if it comes back at a matching path",
+                        self._flow,
+                        options.printable(row.paths[0]),
+                        row.offset,
+                        row.size,
+                    )
+        if now - self._aged < AGE_ROWS_S:
+            return
+        elapsed, self._aged = now - self._aged, now
+        for row in list(self._rows.values()):
+            unseen_s = 0.0 if row.identity in seen else row.unseen_s + elapsed
+            if unseen_s > self._ttl_s:
+                del self._rows[row.tail_id]
+                self._changed_rows.discard(row.tail_id)
+                self._forgotten.add(row.tail_id)
+            elif unseen_s != row.unseen_s:
+                self._rows[row.tail_id] = dataclasses.replace(row, unseen_s=unseen_s)
+                self._changed_rows.add(row.tail_id)
+
+    # --- what is read -------------------------------------------------------------------------
+
+    def poll(self) -> None:
+        """Look at the sizes of open files that are due to be looked at, and retire the done."""
+        now = self._clock.monotonic()
+        if now - self._polled_hot < HOT_POLL_S:
+            return
+        self._polled_hot = now
+        is_all = now - self._polled >= POLL_S
+        if is_all:
+            self._polled = now
+        for one in list(self.tails.values()):
+            if one.handle is not None and (is_all or now - one.grown < HOT_FOR_S):
+                self._guard(one, functools.partial(one.poll, now), now)
+            if is_all and one.state == "left":
+                self._retire(one, now)
+
+    def read(self, credit_bytes: int) -> split.Split | None:
+        """Read and split a block of the next file that has one; None if none has.
+
+        Args:
+            credit_bytes: What the records may cost in memory.
+        """
+        now = self._clock.monotonic()
+        for _ in range(len(self._turns)):
+            one = self.tails.get(self._turns[0])
+            if one is None or one.handle is None:
+                self._turns.popleft()
+                continue
+            self._turns.rotate(-1)
+            is_final = self._is_silent(one, now) and not one.is_finished
+            if not one.is_durable or (one.is_exhausted and not is_final):
+                continue
+            reading = functools.partial(one.read, credit_bytes, now, is_final=is_final)
+            result = self._guard(one, reading, now)
+            if is_final and one.unread_bytes == 0:
+                one.is_finished = True
+            if result is not None:
+                return result
+        return None
+
+    def path_of(self, tail_id: str) -> str:
+        """Return a path of a tail, for people."""
+        return self.tails[tail_id].paths[0]
+
+    def settle(self, chunk: model.Chunk) -> None:
+        """Note that the fate of a chunk's bytes is final."""
+        one = self.tails[chunk.tail_id]
+        one.settle(chunk)
+        self._end_truncated(one)
+
+    def unsettled_bytes(self) -> int:
+        """Return the bytes that were read and whose fate is open."""
+        return sum(one.ledger.unsettled_bytes for one in self.tails.values())
+
+    def next_due(self) -> float:
+        """Return the monotonic time at which `poll` has something to look at."""
+        now = self._clock.monotonic()
+        is_hot = any(now - one.grown < HOT_FOR_S for one in self.tails.values())
+        return self._polled_hot + HOT_POLL_S if is_hot else self._polled + POLL_S
+
+    def _is_silent(self, one: tail.Tail, now: float) -> bool:
+        """Nobody is expected to write to a file that was left."""
+        wait_s = UNLINKED_WAIT_S if one.is_unlinked else self._rotate_wait_s
+        return one.state == "left" and now - max(one.grown, one.left) >= wait_s
+
+    def _retire(self, one: tail.Tail, now: float) -> None:
+        """Close a file of which everything is shipped and saved; its row stays."""
+        if not one.is_unlinked and one.handle is not None:
+            one.is_unlinked = self._files.handle_status(one.handle).links == 0
+        is_done = one.is_finished and one.unread_bytes == 0 and one.ledger.is_settled
+        if not (is_done and one.is_durable and not one.is_changed and self._is_silent(one, now)):
+            return
+        if one.tail_id in self._saved_in or one.handle is None:
+            return
+        row = self._try_row(one, now)
+        if row is None:
+            return
+        self._files.close(one.handle)
+        del self.tails[one.tail_id]
+        self._rows[one.tail_id] = row
+        self._say(logging.INFO, "file retired", one, f"offset={row.offset}")
+
+    def _guard(self, one: tail.Tail, act: Callable[[], _T], now: float) -> _T | None:
+        """Do something with a file; a fault of it is its own, a truncation begins a new tail."""
+        try:
+            return act()
+        except tail.TruncatedError:
+            self._truncate(one, now)
+        except OSError as error:
+            self._faults.report(one.paths[0], f"cannot read: {error.strerror}")
+        return None
+
+    # --- what is saved ------------------------------------------------------------------------
+
+    @property
+    def is_waiting_to_be_read(self) -> bool:
+        """A file waits for its row to be durable, and its row was not handed over yet."""
+        return any(
+            not one.is_durable and one.tail_id not in self._saved_in for one in self.tails.values()
+        )
+
+    def snapshot(self, sequence: int) -> model.FlowSnapshot | None:
+        """Return the rows that changed since the last snapshot, None if none did."""
+        now = self._clock.monotonic()
+        is_urgent = self.is_waiting_to_be_read
+        rows = [self._rows[tail_id] for tail_id in sorted(self._changed_rows)]
+        for one in self.tails.values():
+            row = self._try_row(one, now) if one.is_changed else None
+            if row is not None:
+                rows.append(row)
+                one.is_changed = False
+                self._saved_in[one.tail_id] = sequence
+        # A mark without the rows of what its scan found would make them late files: both or none.
+        is_complete = all(
+            one.tail_id in self._saved_in or one.is_durable for one in self.tails.values()
+        )
+        scanned = sorted(self._first_scans.unsaved) if is_complete else []
+        if not (rows or scanned or self._forgotten):
+            return None
+        snapshot = model.FlowSnapshot(
+            self._flow,
+            sequence,
+            tuple(rows),
+            tuple(sorted(self._forgotten)),
+            tuple(scanned),
+            is_urgent,
+        )
+        self._changed_rows.clear()
+        self._forgotten.clear()
+        self._first_scans.unsaved.difference_update(scanned)
+        return snapshot
+
+    def note_saved(self, sequence: int) -> None:
+        """Note that every snapshot up to `sequence` is on disk."""
+        for tail_id in [key for key, saved_in in self._saved_in.items() if saved_in <= sequence]:
+            del self._saved_in[tail_id]
+            if tail_id in self.tails:
+                self.tails[tail_id].is_durable = True
+
+    def _try_row(self, one: tail.Tail, now: float) -> model.Checkpoint | None:
+        try:
+            return one.checkpoint(now)
+        except OSError as error:
+            self._faults.report(one.paths[0], f"cannot read: {error.strerror}")
+            return None
+
+    def _say(self, level: int, what: str, one: tail.Tail, more: str) -> None:
+        path = options.printable(one.paths[0])
+        _log.log(level, "%s flow=%s path=%s %s", what, self._flow, path, more)

@@ -1,0 +1,169 @@
+"""Split a block of bytes into records: pure, and the hot path.
+
+Decides where a record starts and ends. Never reads, never waits: what is incomplete stays with the
+caller, who reads it again. One list operation a block; a loop over lines runs only in the rare
+block that holds a line longer than the limit.
+
+Law of oversize lines: a line of more than `record_bytes_max` bytes, delimiter included, is
+    split         cut at multiples of record_bytes_max from its start, each part a record
+    truncate      its first record_bytes_max - 1 bytes and a newline; the rest is dropped
+    drop          dropped
+    dead_letter   cut as by split, each part a dead letter
+Under `split` a part is final as soon as more than record_bytes_max bytes of the line are there, so
+its ends do not depend on when the file was read. Under the others nothing is decided before the
+line's end was seen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+from typing import Literal
+
+from kagent import model
+
+LINES_MAX = 65536  # a chunk's lines: bounds the Python objects that one block can become
+
+OversizePolicy = Literal["auto", "split", "truncate", "drop", "dead_letter"]
+
+
+@dataclasses.dataclass(slots=True)
+class Rules:
+    """All that decides splitting; its digest is saved with a checkpoint."""
+
+    record_bytes_max: int
+    oversize: OversizePolicy = "auto"
+
+    def __post_init__(self) -> None:
+        """Resolve `auto`: raw lines are split."""
+        assert self.record_bytes_max >= 2
+        if self.oversize == "auto":
+            self.oversize = "split"
+
+    @property
+    def digest(self) -> str:
+        """A text that differs whenever the same bytes might be split otherwise."""
+        return f"1:{self.record_bytes_max}:{self.oversize}"
+
+
+@dataclasses.dataclass(slots=True)
+class Split:
+    """A chunk, the records of it that go to the dead letters, and what is left.
+
+    `is_long`: the bytes after `chunk.end` start a line that is already longer than the limit and
+    whose end must be found before its fate is decided (see `cut_line`).
+    """
+
+    chunk: model.Chunk
+    is_dead: bool = False
+    is_long: bool = False
+
+
+def split_block(
+    block: model.Block,
+    tail_id: str,
+    rules: Rules,
+    *,
+    lines_max: int = LINES_MAX,
+    is_closed: bool = False,
+) -> Split:
+    """Split a block, which starts at a line's (or part's) start, into records.
+
+    Args:
+        block: n >= 1 bytes read at file offset block.start.
+        tail_id: The tail they belong to.
+        rules: Limit and policy.
+        lines_max: Stop after at most so many lines (but at least one).
+        is_closed: Nothing will follow the block: its last line ends where the block ends.
+
+    Returns:
+        k >= 0 records that tile [chunk.start, chunk.end) but for dropped bytes. Bytes after
+        chunk.end are not decided yet.
+    """
+    data = _cut_to_lines(block.data, lines_max)
+    is_closed = is_closed and len(data) == len(block.data)
+    lines = io.BytesIO(data).readlines()
+    rest = b"" if is_closed or lines[-1].endswith(b"\n") else lines.pop()
+    if lines and max(map(len, lines)) > rules.record_bytes_max:
+        return _split_up_to_oversize(lines, block.start, tail_id, rules)
+    chunk = _tile(lines, block.start, tail_id)
+    if len(rest) > rules.record_bytes_max:
+        if rules.oversize != "split":
+            return Split(chunk, is_long=True)
+        whole = (len(rest) - 1) // rules.record_bytes_max * rules.record_bytes_max
+        _append_parts(chunk, rest[:whole], rules.record_bytes_max)
+    return Split(chunk)
+
+
+def cut_line(head: bytes, start: int, end: int, tail_id: str, rules: Rules) -> Split:
+    """Decide a line longer than the limit whose end is known, under any policy but `split`.
+
+    Args:
+        head: The line's bytes from `start` on, at least record_bytes_max + 1 of them.
+        start: The line's first byte in the file.
+        end: The byte after its delimiter (or the end of a closed file).
+        tail_id: The tail it belongs to.
+        rules: Limit and policy.
+
+    Returns:
+        A chunk that starts at `start`. It ends at `end`, but for dead letters, which are made of
+        one part at a time so that a line of any length stays within the memory bound.
+    """
+    limit = rules.record_bytes_max
+    assert len(head) > limit or end - start <= limit, "the head must hold one part and more"
+    if rules.oversize == "dead_letter":
+        part = head[: min(limit, end - start)]
+        return Split(_tile([part], start, tail_id), is_dead=True)
+    chunk = model.Chunk(tail_id, [], [], [], start, end)
+    if rules.oversize == "truncate":
+        kept = limit - 1
+        chunk.records.append(head[:kept] + b"\n")
+        chunk.starts.append(start)
+        chunk.ends.append(start + kept)
+    chunk.dropped_bytes = end - start - (sum(chunk.ends) - sum(chunk.starts))
+    return Split(chunk)
+
+
+def _split_up_to_oversize(lines: list[bytes], start: int, tail_id: str, rules: Rules) -> Split:
+    """Split lines of which at least one is too long, as far as one chunk can say it."""
+    limit = rules.record_bytes_max
+    if rules.oversize == "split":
+        chunk = _tile([], start, tail_id)
+        for line in lines:  # rare: only in a block with an oversize line, about 0.2 us a line
+            _append_parts(chunk, line, limit)
+        return Split(chunk)
+    short = list(itertools.takewhile(lambda line: len(line) <= limit, lines))
+    if short:
+        return Split(_tile(short, start, tail_id))
+    return Split(_tile([], start, tail_id), is_long=True)
+
+
+def _cut_to_lines(data: bytes, lines_max: int) -> bytes:
+    """Return a prefix of data with at most about lines_max lines, never less than one line."""
+    count = data.count(b"\n")
+    while count > max(1, lines_max):
+        # Dense blocks are even (1-byte lines), so the proportional cut is right at once.
+        cut = data.find(b"\n", len(data) * max(1, lines_max) // count - 1) + 1
+        if not 0 < cut < len(data):
+            cut = data.find(b"\n") + 1
+        data = data[:cut]
+        count = data.count(b"\n")
+    return data
+
+
+def _tile(records: list[bytes], start: int, tail_id: str) -> model.Chunk:
+    """Return records that follow each other in the file, the first at `start`."""
+    ends = list(itertools.accumulate(map(len, records), initial=start))
+    starts = ends[:-1]
+    return model.Chunk(tail_id, records, starts, ends[1:], start, ends[-1])
+
+
+def _append_parts(chunk: model.Chunk, data: bytes, limit: int) -> None:
+    """Append data to the chunk, cut at multiples of limit."""
+    for at in range(0, len(data), limit):
+        part = data[at : at + limit]
+        chunk.records.append(part)
+        chunk.starts.append(chunk.end)
+        chunk.end += len(part)
+        chunk.ends.append(chunk.end)

@@ -1,0 +1,346 @@
+"""One file being followed: reads it, proves that it is still the same, says what to save.
+
+A Tail owns a descriptor, the ledger of its bytes and the proofs of its content. It never decides
+which file it is (`tracking`) nor when it ends (`roster`).
+
+Every read proves what it reads: one `pread` starts at most FRONTIER_BYTES_MAX bytes before the
+position, and those bytes must equal the ones that were read there before. So a file that was
+truncated and has outgrown its old size is noticed before a byte of it is taken for a continuation.
+The bytes of the proof always come from the same `pread` as the records: a second read could see a
+file that was truncated in between.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+from kagent import ledger, model, proof, split, tracking
+
+BLOCK_BYTES = 1024**2
+RANGES_MAX = 256  # settled ranges saved above the offset
+SEARCH_BLOCKS_MAX = 8  # blocks searched in one turn for the end of an oversize line
+_SHORT_REST_BYTES = 65536  # an incomplete line of so few bytes is simply read again
+
+
+class TruncatedError(Exception):
+    """The file does not hold the bytes any more that were read from it."""
+
+
+@dataclasses.dataclass(slots=True)
+class _LineEnd:
+    """The end of an oversize line, found by searching; `frontier` are the bytes before it."""
+
+    offset: int
+    frontier: bytes
+
+
+class Tail:
+    """One file of one flow; owned by the flow's thread."""
+
+    def __init__(
+        self,
+        tail_id: str,
+        sightings: Sequence[model.Sighting],
+        handle: int,
+        start: int,
+        rules: split.Rules,
+        files: model.Files,
+        now: float,
+    ) -> None:
+        """Follow a file from `start` on, whose bytes before it are none of ours."""
+        self.tail_id = tail_id
+        self.identity = sightings[0].identity
+        self.paths = tuple(sorted(sighting.path for sighting in sightings))
+        self.base = sightings[0].base
+        self.handle: int | None = handle
+        self.start = start
+        self.ledger = ledger.Ledger(start)
+        self.size = sightings[0].size
+        self.mtime_ns = sightings[0].mtime_ns
+        self.grown = now  # when a byte was last seen to come
+        self.state: Literal["followed", "left", "truncated"] = "followed"
+        self.left = now  # when it had no matching path any more
+        self.scans_unseen = 0
+        self.is_unlinked = False
+        self.is_durable = False  # its row is on disk: it may be read
+        self.is_finished = False  # its last line went out, terminated or not
+        self.is_changed = True  # something differs from the row that was handed to be saved
+        self._rules = rules
+        self._files = files
+        self._fingerprint = model.Fingerprint(0, proof.digest(b""))
+        self._history = proof.History((), now)
+        self._range_digests: dict[int, bytes] = {}
+        self._frontier = files.read(handle, *proof.before(start))
+        self._frontier_at = start
+        self._unsettled: collections.deque[tuple[int, bytes]] = collections.deque()
+        self._scanned = start  # no newline between the position and here
+        self._line_end: _LineEnd | None = None
+
+    @classmethod
+    def resumed(
+        cls,
+        resume: tracking.Resume,
+        tail_id: str,
+        handle: int,
+        rules: split.Rules,
+        files: model.Files,
+        now: float,
+    ) -> Tail:
+        """Follow a file on from a checkpoint whose proofs hold."""
+        row = resume.checkpoint
+        tail = cls(tail_id, resume.sightings, handle, resume.offset, rules, files, now)
+        tail.start = row.start
+        if row.split_digest == rules.digest:
+            ranges = [(one.start, one.end) for one in resume.ranges]
+            tail.ledger = ledger.Ledger(resume.offset, ranges)
+            tail._range_digests = {one.end: one.digest for one in resume.ranges}
+        if not resume.is_rolled_back:
+            tail._fingerprint = row.fingerprint
+            tail._history = proof.History(row.older, now)
+            if proof.digest(tail._frontier) != row.frontier.digest:
+                raise TruncatedError
+        return tail
+
+    @property
+    def position(self) -> int:
+        """The first byte not yet split."""
+        return self.ledger.issued
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Every byte that is known to be there was looked at."""
+        return self.size <= max(self.position, self._scanned)
+
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes that are known to be there, and not split."""
+        return max(0, self.size - self.position)
+
+    def poll(self, now: float) -> None:
+        """Look how long the file is.
+
+        Raises:
+            TruncatedError: it is shorter than what was read of it.
+            OSError: as the system says.
+        """
+        assert self.handle is not None
+        size = self._files.size(self.handle)
+        if size < self.position:
+            raise TruncatedError
+        if size != self.size:
+            self.size, self.grown = size, now
+            self.is_finished = False
+
+    def verify(self) -> None:
+        """Prove that the bytes before the position are the ones that were read there.
+
+        Raises:
+            TruncatedError: they are not.
+        """
+        assert self.handle is not None
+        held = self._files.read(self.handle, *proof.before(self._frontier_at))
+        if held != self._frontier:
+            raise TruncatedError
+
+    def read(self, credit_bytes: int, now: float, *, is_final: bool = False) -> split.Split | None:
+        """Read and split the next block; None if no record is complete.
+
+        Args:
+            credit_bytes: What the records may cost in memory, RECORD_OVERHEAD_BYTES each included.
+            now: Monotonic time.
+            is_final: Nothing will be written any more: the last line ends with the file.
+
+        Raises:
+            TruncatedError: the file's bytes are not the ones that were read before.
+            OSError: as the system says.
+        """
+        assert self.handle is not None
+        start, region_end = self.ledger.gap()
+        if start != self._frontier_at:
+            self._jump(start)
+        size = max(self._rules.record_bytes_max + 1, min(BLOCK_BYTES, credit_bytes // 2))
+        is_open = region_end is None and not is_final and self._line_end is None
+        if is_open and self._scanned - start > _SHORT_REST_BYTES and not self._search(start):
+            return None
+        block = self._read_block(start, size)
+        end = start + len(block.data)
+        if region_end is not None and end >= region_end:
+            block.data, end = block.data[: region_end - start], region_end
+        if not block.data:
+            return None
+        is_closed = end == region_end or (is_final and end >= self.size)
+        if self._line_end is not None:
+            return self._cut_line(block, now)
+        lines_max = max(1, (credit_bytes - size) // model.RECORD_OVERHEAD_BYTES)
+        result = split.split_block(
+            block,
+            self.tail_id,
+            self._rules,
+            lines_max=min(split.LINES_MAX, lines_max),
+            is_closed=is_closed,
+        )
+        chunk = result.chunk
+        if result.is_long and chunk.end == start:
+            closed_end = self.size if is_final else None
+            return self._find_line_end(
+                block, closed_end if region_end is None else region_end, now
+            )
+        if not result.is_long and block.data.find(b"\n", chunk.end - start) < 0:
+            self._scanned = end
+        return self._issue(result, block.data, now) if chunk.end > start else None
+
+    def settle(self, chunk: model.Chunk) -> None:
+        """Note that the fate of a chunk's bytes is final."""
+        self.ledger.settle(chunk.start, chunk.end)
+        while len(self._unsettled) > 1 and self._unsettled[1][0] <= self.ledger.low:
+            self._unsettled.popleft()
+        self.is_changed = True
+
+    def checkpoint(self, now: float) -> model.Checkpoint | None:
+        """Return the row to save; None if the file cannot prove it now (the last row stays).
+
+        A file that was truncated is proved from memory, at the last chunk that is settled.
+        """
+        if self.handle is None or self.state == "truncated":
+            return self._checkpoint_from_memory()
+        low = self.ledger.low
+        head_bytes = min(low, model.FINGERPRINT_BYTES_MAX)
+        fingerprint = self._fingerprint
+        if head_bytes > fingerprint.length:
+            head = self._files.read(self.handle, 0, head_bytes)
+            if proof.digest(head[: fingerprint.length]) != fingerprint.digest:
+                return None
+            fingerprint = model.Fingerprint(head_bytes, proof.digest(head))
+        frontier = proof.read_frontier(self._files, self.handle, low)
+        ranges = tuple(
+            model.SettledRange(start, end, self._range_digest(end))
+            for start, end in self.ledger.ranges(RANGES_MAX)
+        )
+        try:
+            self.verify()
+        except TruncatedError:
+            return None
+        self._fingerprint = fingerprint
+        older = self._history.note(frontier, now, self._files, self.handle)
+        return self._row(frontier, older, ranges)
+
+    def _checkpoint_from_memory(self) -> model.Checkpoint | None:
+        if not self._unsettled or self._unsettled[0][0] > self.ledger.low:
+            return None
+        offset, last_bytes = self._unsettled[0]
+        return self._row(model.Frontier(offset, proof.digest(last_bytes)), (), ())
+
+    def _row(
+        self,
+        frontier: model.Frontier,
+        older: tuple[model.Frontier, ...],
+        ranges: tuple[model.SettledRange, ...],
+    ) -> model.Checkpoint:
+        return model.Checkpoint(
+            self.tail_id,
+            self.paths,
+            self.identity,
+            self.mtime_ns,
+            self.is_unlinked,
+            self.start,
+            frontier.offset,
+            self._fingerprint,
+            frontier,
+            older,
+            ranges,
+            self._rules.digest,
+            self.size,
+        )
+
+    def _range_digest(self, end: int) -> bytes:
+        assert self.handle is not None
+        if end not in self._range_digests:
+            if len(self._range_digests) > 4 * RANGES_MAX:
+                self._range_digests.clear()
+            self._range_digests[end] = proof.read_frontier(self._files, self.handle, end).digest
+        return self._range_digests[end]
+
+    def _jump(self, start: int) -> None:
+        """Go on behind a range that an earlier run settled, if the file still proves it."""
+        assert self.handle is not None
+        self._frontier = self._files.read(self.handle, *proof.before(start))
+        self._frontier_at = start
+        self._scanned = max(self._scanned, start)
+        if self._range_digests.get(start) != proof.digest(self._frontier):
+            raise TruncatedError
+
+    def _read_block(self, start: int, size: int) -> model.Block:
+        """Read bytes from the position on, proving the ones before it in the same call."""
+        assert self.handle is not None
+        assert start == self._frontier_at
+        proof = len(self._frontier)
+        data = self._files.read(self.handle, start - proof, proof + size)
+        if data[:proof] != self._frontier:
+            raise TruncatedError
+        return model.Block(start, data[proof:])
+
+    def _issue(self, result: split.Split, data: bytes, now: float) -> split.Split:
+        """Account for a chunk that was cut from the front of data."""
+        chunk = result.chunk
+        chunk.read_time = now
+        used = chunk.end - chunk.start
+        last = data[max(0, used - model.FRONTIER_BYTES_MAX) : used]
+        if used < model.FRONTIER_BYTES_MAX:
+            last = (self._frontier + last)[-model.FRONTIER_BYTES_MAX :]
+        self._note_issued(chunk, last)
+        return result
+
+    def _note_issued(self, chunk: model.Chunk, last_bytes: bytes) -> None:
+        self.ledger.issue(chunk.start, chunk.end)
+        self._frontier, self._frontier_at = last_bytes, chunk.end
+        self._scanned = max(self._scanned, chunk.end)
+        self._unsettled.append((chunk.end, last_bytes))
+        self.is_changed = True
+
+    def _search(self, start: int) -> bool:
+        """Look for a newline behind what was searched before; return whether there is one."""
+        assert self.handle is not None
+        at = max(start, self._scanned - model.FRONTIER_BYTES_MAX)
+        data = self._files.read(self.handle, at, BLOCK_BYTES)
+        found = data.find(b"\n", self._scanned - at)
+        if found >= 0:
+            return True
+        self._scanned = max(self._scanned, at + len(data))
+        return False
+
+    def _find_line_end(
+        self, block: model.Block, closed_end: int | None, now: float
+    ) -> split.Split | None:
+        """Find where a line longer than the limit ends, and decide it once that is known."""
+        assert self.handle is not None
+        at, data = block.start, block.data
+        for _ in range(SEARCH_BLOCKS_MAX):
+            if closed_end is not None:
+                data = data[: closed_end - at]
+            found = data.find(b"\n", max(0, self._scanned - at))
+            if found >= 0 or at + len(data) == closed_end:
+                end = found + 1 if found >= 0 else len(data)
+                last_bytes = data[max(0, end - model.FRONTIER_BYTES_MAX) : end]
+                self._line_end = _LineEnd(at + end, last_bytes)
+                return self._cut_line(block, now)
+            self._scanned = max(self._scanned, at + len(data))
+            at = max(block.start, self._scanned - model.FRONTIER_BYTES_MAX)
+            data = self._files.read(self.handle, at, BLOCK_BYTES)
+            if at + len(data) <= self._scanned:
+                break
+        return None
+
+    def _cut_line(self, block: model.Block, now: float) -> split.Split:
+        """Decide an oversize line whose end is known, or the next part of it."""
+        assert self._line_end is not None
+        end = self._line_end
+        result = split.cut_line(block.data, block.start, end.offset, self.tail_id, self._rules)
+        if result.chunk.end < end.offset:
+            return self._issue(result, block.data, now)
+        result.chunk.read_time = now
+        self._note_issued(result.chunk, end.frontier)
+        self._line_end = None
+        return result

@@ -1,0 +1,338 @@
+"""kagent.local as a destination: limits, routing, throttling of PutRecords and PutRecordBatch."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from test_local_rig import Rig, refused, running
+
+from kagent.local import DeliveryStreamOptions, Faults, StreamOptions, limits
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    """A stream of four shards and a delivery stream, both without throttling."""
+    with running(
+        streams={"web": StreamOptions(shards=4, is_throttled=False)},
+        delivery_streams={"audit": DeliveryStreamOptions(is_throttled=False)},
+    ) as rig:
+        yield rig
+
+
+def record(data: bytes = b"x", key: str = "k", **more: str) -> dict[str, Any]:
+    return {"Data": data, "PartitionKey": key, **more}
+
+
+def test_answer_has_the_size_and_form_of_a_real_one(rig: Rig) -> None:
+    """A sequence number has 56 digits, a shard id 20 characters, a request id 36."""
+    answer = rig.put(b"one\n")
+
+    (result,) = answer["Records"]
+    assert {"SequenceNumber", "ShardId"} == result.keys()
+    assert len(result["SequenceNumber"]) == 56
+    assert result["ShardId"][:-1] + "0" == "shardId-000000000000"
+    assert len(answer["ResponseMetadata"]["RequestId"]) == 36
+    assert answer["FailedRecordCount"] == 0
+
+
+def test_records_go_where_the_md5_of_their_key_says(rig: Rig) -> None:
+    """Each shard accepts exactly the partition keys whose MD5 lies in its hash range."""
+    keys = [f"key-{number}" for number in range(200)]
+    shards = rig.kinesis.list_shards(StreamName="web")["Shards"]
+
+    answer = rig.kinesis.put_records(StreamName="web", Records=[record(key=key) for key in keys])
+
+    for key, result in zip(keys, answer["Records"], strict=True):
+        digest = int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest(), 16)
+        (owner,) = [
+            shard["ShardId"]
+            for shard in shards
+            if int(shard["HashKeyRange"]["StartingHashKey"])
+            <= digest
+            <= int(shard["HashKeyRange"]["EndingHashKey"])
+        ]
+        assert owner == result["ShardId"]
+
+
+def test_hash_ranges_cover_all_keys_without_gap_or_overlap(rig: Rig) -> None:
+    """The ranges of a stream's shards are adjacent and reach from 0 to 2^128-1."""
+    shards = rig.kinesis.list_shards(StreamName="web")["Shards"]
+
+    ranges = [shard["HashKeyRange"] for shard in shards]
+
+    assert ranges[0]["StartingHashKey"] == "0"
+    assert str(2**128 - 1) == ranges[-1]["EndingHashKey"]
+    for left, right in itertools.pairwise(ranges):
+        assert int(left["EndingHashKey"]) + 1 == int(right["StartingHashKey"])
+
+
+def test_explicit_hash_key_wins_over_the_partition_key(rig: Rig) -> None:
+    """A record with ExplicitHashKey goes to the shard that owns it, whatever its partition key."""
+    answer = rig.kinesis.put_records(
+        StreamName="web",
+        Records=[
+            record(ExplicitHashKey="0"),
+            record(ExplicitHashKey=str(2**128 - 1)),
+        ],
+    )
+
+    assert [
+        result["ShardId"] for result in answer["Records"]
+    ] == ["shardId-000000000000", "shardId-000000000003"]
+
+
+def test_sequence_numbers_strictly_increase_in_a_shard(rig: Rig) -> None:
+    """Later records of a shard have greater sequence numbers, within a call and across calls."""
+    numbers = [
+        int(result["SequenceNumber"])
+        for _ in range(3)
+        for result in rig.put(*[b"x"] * 50)["Records"]
+    ]
+
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_stream_may_be_named_by_its_arn(rig: Rig) -> None:
+    """StreamARN alone names a stream; that of another account names none."""
+    arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/web"
+
+    rig.kinesis.put_records(StreamARN=arn, Records=[record()])
+
+    assert rig.service.records("web") == [b"x"]
+    with refused("ResourceNotFoundException"):
+        rig.kinesis.put_records(StreamARN=arn.replace("1234", "9999"), Records=[record()])
+
+
+@pytest.mark.parametrize(
+    ("records", "code"),
+    [
+        pytest.param([record()] * 501, "ValidationException", id="501 records"),
+        pytest.param([record(b"x" * MIB)], "ValidationException", id="data and key above 1 MiB"),
+        pytest.param([record(key="k" * 257)], "ValidationException", id="key of 257 characters"),
+        pytest.param(
+            [record(b"x" * (MIB - 10))] * 11, "InvalidArgumentException", id="11 MiB in all"
+        ),
+        pytest.param(
+            [record(ExplicitHashKey="007")], "ValidationException", id="hash key with zeros"
+        ),
+        pytest.param(
+            [record(ExplicitHashKey=str(2**128))],
+            "InvalidArgumentException",
+            id="hash key too large",
+        ),
+    ],
+)
+def test_put_records_refuses_what_aws_refuses(
+    rig: Rig, records: list[dict[str, Any]], code: str
+) -> None:
+    """A request beyond a limit is refused as a whole and nothing of it is stored."""
+    with refused(code):
+        rig.kinesis.put_records(StreamName="web", Records=records)
+
+    counts = rig.service.counts()["streams"]["web"]
+    assert counts["records_accepted"] == 0
+    assert {code: 1} == counts["calls_refused"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        pytest.param({"Records": []}, "ValidationException", id="no records"),
+        pytest.param({}, "ValidationException", id="no member Records"),
+        pytest.param({"Records": {"Data": ""}}, "SerializationException", id="no list"),
+        pytest.param({"Records": [{"Data": "eA=="}]}, "ValidationException", id="no key"),
+        pytest.param(
+            {"Records": [{"Data": "eA==", "PartitionKey": ""}]},
+            "ValidationException",
+            id="empty key",
+        ),
+        pytest.param(
+            {"Records": [{"Data": "eA==", "PartitionKey": 1}]},
+            "SerializationException",
+            id="key no text",
+        ),
+        pytest.param(
+            {"Records": [{"Data": "e?==", "PartitionKey": "k"}]},
+            "SerializationException",
+            id="no base64",
+        ),
+        pytest.param({"Records": [{"PartitionKey": "k"}]}, "ValidationException", id="no data"),
+    ],
+)
+def test_put_records_refuses_what_no_sdk_would_send(
+    rig: Rig, body: dict[str, Any], code: str
+) -> None:
+    """A malformed body is refused with the code that names what is wrong with it."""
+    status, answer = rig.post("Kinesis_20131202.PutRecords", {"StreamName": "web", **body})
+
+    assert (400, code) == (status, answer["__type"])
+
+
+@pytest.mark.parametrize(
+    "size", [limits.RECORD_BYTES_DEFAULT, limits.RECORD_BYTES_MAX], ids=["1 MiB", "10 MiB"]
+)
+def test_the_largest_record_is_accepted(size: int) -> None:
+    """A record of exactly the stream's maximum, partition key included, passes a rested shard."""
+    options = StreamOptions(record_bytes_max=size)
+    with running(streams={"web": options}) as rig:
+        answer = rig.put(b"x" * (size - 1))
+
+        assert answer["FailedRecordCount"] == 0
+
+
+def test_unknown_streams_are_not_found(rig: Rig) -> None:
+    """A stream that is not there is named in the error, with the account."""
+    with refused("ResourceNotFoundException", "Stream nope under account 123456789012 not found."):
+        rig.put(b"x", stream="nope")
+    with refused("ResourceNotFoundException", "Firehose nope under account 123456789012"):
+        rig.firehose.put_record_batch(DeliveryStreamName="nope", Records=[{"Data": b"x"}])
+
+
+def test_a_full_shard_refuses_records_one_by_one() -> None:
+    """Of 1,100 records at once for one shard 1,000 pass; the others name shard and account."""
+    with running() as rig:
+        answers = [rig.put(*[b"x"] * 500), rig.put(*[b"x"] * 500), rig.put(*[b"x"] * 100)]
+
+        assert [answer["FailedRecordCount"] for answer in answers] == [0, 0, 100]
+        (shard,) = {result["ShardId"] for result in answers[0]["Records"]}
+        assert {
+            "ErrorCode": "ProvisionedThroughputExceededException",
+            "ErrorMessage": f"Rate exceeded for shard {shard} in stream web "
+            "under account 123456789012.",
+        } == answers[2]["Records"][0]
+        counts = rig.service.counts()["streams"]["web"]
+        assert counts["records_accepted"] == 1000
+        assert counts["records_refused"] == {"ProvisionedThroughputExceededException": 100}
+
+
+def test_a_shard_refills_with_time() -> None:
+    """Half a second after it was emptied a shard takes 500 records more, and no other shard's."""
+    with running() as rig:
+        rig.put(*[b"x"] * 500)
+        rig.put(*[b"x"] * 500)
+
+        rig.clock.advance(0.5)
+        answers = [rig.put(*[b"x"] * 500), rig.put(b"x")]
+
+        assert [answer["FailedRecordCount"] for answer in answers] == [0, 1]
+
+
+def test_a_shard_takes_one_mib_a_second() -> None:
+    """Bytes are throttled as well as records, and other shards are not affected."""
+    with running() as rig:
+        records = [record(b"x" * 500_000, ExplicitHashKey="0")] * 3
+        records.append(record(b"x" * 500_000, ExplicitHashKey=str(2**128 - 1)))
+
+        answer = rig.kinesis.put_records(StreamName="web", Records=records)
+
+        assert [
+            "ErrorCode" in result for result in answer["Records"]
+        ] == [False, False, True, False]
+
+
+def test_refused_records_keep_their_place_in_the_answer() -> None:
+    """The answer has one entry for each record in the request's order, accepted or not."""
+    choice = random.Random(7)
+    with running() as rig:
+        rig.service.set_faults(Faults(refuse_share=0.3))
+        lines = [b"%d" % choice.getrandbits(60) for _ in range(400)]
+
+        answer = rig.put(*lines)
+
+        accepted = [
+            line
+            for line, result in zip(lines, answer["Records"], strict=True)
+            if "SequenceNumber" in result
+        ]
+        assert accepted == rig.service.records("web")
+        assert 400 - len(accepted) == answer["FailedRecordCount"]
+        assert {"refuse": 400 - len(accepted)} == rig.service.counts()["faults"]
+
+
+def test_put_record_batch_answers_one_record_id_each(rig: Rig) -> None:
+    """Each record of a batch gets an id of 224 characters that no other record has."""
+    answer = rig.firehose.put_record_batch(
+        DeliveryStreamName="audit", Records=[{"Data": b"%d" % n} for n in range(500)]
+    )
+
+    ids = {result["RecordId"] for result in answer["RequestResponses"]}
+    assert (answer["FailedPutCount"], answer["Encrypted"]) == (0, False)
+    assert len(ids) == 500
+    assert {224} == set(map(len, ids))
+    assert [b"%d" % n for n in range(500)] == rig.service.deliveries("audit")
+
+
+@pytest.mark.parametrize(
+    ("records", "code"),
+    [
+        pytest.param([b"x"] * 501, "ValidationException", id="501 records"),
+        pytest.param([b"x" * (1000 * 1024 + 1)], "ValidationException", id="above 1,000 KiB"),
+        pytest.param([b"x" * 1000 * 1024] * 5, "InvalidArgumentException", id="above 4 MiB"),
+    ],
+)
+def test_put_record_batch_refuses_what_aws_refuses(
+    rig: Rig, records: list[bytes], code: str
+) -> None:
+    """A batch beyond a limit is refused as a whole and nothing of it is stored."""
+    with refused(code):
+        rig.firehose.put_record_batch(
+            DeliveryStreamName="audit", Records=[{"Data": data} for data in records]
+        )
+
+    assert rig.service.deliveries("audit") == []
+
+
+def test_put_record_batch_takes_exactly_four_mib(rig: Rig) -> None:
+    """Four records of 1,000 KiB and one of 96 KiB, 4 MiB in all before base64, are accepted."""
+    answer = rig.firehose.put_record_batch(
+        DeliveryStreamName="audit",
+        Records=[{"Data": b"x" * 1000 * 1024}] * 4 + [{"Data": b"x" * 96 * 1024}],
+    )
+
+    assert answer["FailedPutCount"] == 0
+
+
+def test_a_delivery_stream_fed_by_kinesis_takes_no_puts() -> None:
+    """PutRecordBatch is refused when the source of the delivery stream is a Kinesis stream."""
+    fed = DeliveryStreamOptions(takes_direct_put=False)
+    with running(delivery_streams={"fed": fed}) as rig:
+        with refused("InvalidArgumentException"):
+            rig.firehose.put_record_batch(DeliveryStreamName="fed", Records=[{"Data": b"x"}])
+
+        described = rig.firehose.describe_delivery_stream(DeliveryStreamName="fed")
+        kind = described["DeliveryStreamDescription"]["DeliveryStreamType"]
+        assert kind == "KinesisStreamAsSource"
+
+
+def test_firehose_asks_to_slow_down_record_by_record() -> None:
+    """Beyond the delivery stream's rate a record is refused with ServiceUnavailableException."""
+    slow = DeliveryStreamOptions(bytes_per_s=1000)
+    with running(delivery_streams={"slow": slow}) as rig:
+        answer = rig.firehose.put_record_batch(
+            DeliveryStreamName="slow", Records=[{"Data": b"x" * 400}] * 3
+        )
+
+        assert answer["FailedPutCount"] == 1
+        assert answer["RequestResponses"][2] == {
+            "ErrorCode": "ServiceUnavailableException",
+            "ErrorMessage": "Slow down.",
+        }
+
+
+def test_firehose_refuses_calls_beyond_its_request_rate() -> None:
+    """Beyond the requests a second the whole call is answered 503, and none of it is stored."""
+    slow = DeliveryStreamOptions(requests_per_s=1)
+    with running(delivery_streams={"slow": slow}) as rig:
+        rig.firehose.put_record_batch(DeliveryStreamName="slow", Records=[{"Data": b"1"}])
+
+        with refused("ServiceUnavailableException", "Slow down."):
+            rig.firehose.put_record_batch(DeliveryStreamName="slow", Records=[{"Data": b"2"}])
+
+        assert rig.service.deliveries("slow") == [b"1"]
