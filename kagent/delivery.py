@@ -18,6 +18,7 @@ import threading
 from kagent import errors, metrics, model
 
 _LOG = logging.getLogger(__name__)
+_BUG = "a bug of kagent: please report it, with the traceback that the log shows before this"
 
 
 class SenderPool:
@@ -42,7 +43,7 @@ class SenderPool:
         self._wake = wake
         self._clock = clock
         self._batches: queue.SimpleQueue[model.Batch | None] = queue.SimpleQueue()
-        self._idle: queue.SimpleQueue[None] = queue.SimpleQueue()  # one entry: one free sender
+        self._idle: queue.SimpleQueue[None] = queue.SimpleQueue()  # an entry: a sender got free
         self._threads: list[threading.Thread] = []
         self._is_stopping = False
         self._logged: set[str] = set()  # the types of our own bugs that have shown a traceback
@@ -115,7 +116,7 @@ class SenderPool:
             receipt = self._destination.put(batch)
         except Exception as error:  # noqa: BLE001 -- whatever our bug is, the batch must come back
             self._log_bug(error)
-            setback = errors.UnavailableError(type(error).__name__, str(error))
+            setback = errors.UnavailableError(type(error).__name__, str(error), _BUG)
             receipt = model.Receipt(batch, setback=setback, is_ambiguous=True)
         receipt.submitted = submitted
         receipt.received = self._clock.monotonic()

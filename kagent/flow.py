@@ -319,6 +319,8 @@ class Flow:
         now = self._clock.monotonic()
         is_due = now - self._published >= self.settings.checkpoint_interval_s
         is_first = self._first_sequence is None and self.roster.is_scanned
+        # One snapshot at a time: a disk that hangs must not make a queue of them in memory.
+        is_due = is_due and self._saved_sequence == self._sequence
         if not (is_due or is_first or is_last or self.roster.is_waiting_to_be_read):
             return
         self._published = now

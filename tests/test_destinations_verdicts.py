@@ -4,7 +4,8 @@ import ssl
 import string
 
 import botocore.exceptions
-import botocore.session
+import botocore.loaders
+import botocore.model
 import pytest
 
 from kagent import errors
@@ -31,18 +32,19 @@ def answer(code: str, status: int = 400, message: str = "") -> dict[str, object]
 )
 def test_every_documented_error_has_its_place(service: str, operation: str) -> None:
     """Every error that botocore's model of the call names is in the table, with a hint."""
-    session = botocore.session.Session()
-    shapes = session.get_service_model(service).operation_model(operation).error_shapes
+    description = botocore.loaders.create_loader().load_service_model(service, "service-2")
+    described = botocore.model.ServiceModel(description, service)
+    shapes = described.operation_model(operation).error_shapes
     codes = {shape.name for shape in shapes} - {"DryRunOperationException"}  # never asked for
 
     verdicts_found = {code: verdicts.of_answer(answer(code), "PutRecords", CALL) for code in codes}
 
     assert len(codes) >= 5
-    assert {} == {
+    assert {
         code: failed.setback
         for code, failed in verdicts_found.items()
         if failed.setback.hint in ("", verdicts._UNKNOWN)
-    }
+    } == {}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_an_unknown_code_is_tried_again(status: int) -> None:
     ],
 )
 def test_only_a_fault_of_the_service_is_ambiguous(
-    code: str, status: int, is_ambiguous: bool
+    *, code: str, status: int, is_ambiguous: bool
 ) -> None:
     """A 5xx may have written records; whatever AWS calls the client's fault wrote none."""
     failed = verdicts.of_answer(answer(code, status), "PutRecords", CALL)
@@ -201,7 +203,7 @@ def test_a_failed_call_for_credentials_says_nothing_of_the_records(
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_an_error_of_botocore_says_whether_the_body_went_out(
-    error: Exception, kind: type[errors.DestinationError] | None, is_ambiguous: bool
+    *, error: Exception, kind: type[errors.DestinationError] | None, is_ambiguous: bool
 ) -> None:
     """Before the body: certainly nothing was taken. After it, or unknown: perhaps."""
     sent = verdicts.of_exception(error, CALL, is_sent=True)
@@ -222,7 +224,7 @@ def test_an_error_of_botocore_says_whether_the_body_went_out(
     ],
 )
 def test_tls_that_failed_in_the_handshake_is_not_ambiguous(
-    cause: OSError, is_ambiguous: bool
+    *, cause: OSError, is_ambiguous: bool
 ) -> None:
     """Botocore calls a refused certificate and a connection that broke by the same name."""
     if isinstance(cause, ssl.SSLError) and not is_ambiguous:
@@ -248,7 +250,7 @@ def test_the_tables_are_well_formed() -> None:
     ]
 
     assert {"target", "action", "option"} == fields
-    assert [] == unknown
+    assert unknown == []
 
 
 def test_a_page_of_html_does_not_fill_the_log() -> None:

@@ -83,9 +83,10 @@ def test_explicit_hash_key_wins_over_the_partition_key(rig: Rig) -> None:
         ],
     )
 
-    assert [
-        result["ShardId"] for result in answer["Records"]
-    ] == ["shardId-000000000000", "shardId-000000000003"]
+    assert [result["ShardId"] for result in answer["Records"]] == [
+        "shardId-000000000000",
+        "shardId-000000000003",
+    ]
 
 
 def test_sequence_numbers_strictly_increase_in_a_shard(rig: Rig) -> None:
@@ -232,9 +233,12 @@ def test_a_shard_takes_one_mib_a_second() -> None:
 
         answer = rig.kinesis.put_records(StreamName="web", Records=records)
 
-        assert [
-            "ErrorCode" in result for result in answer["Records"]
-        ] == [False, False, True, False]
+        assert ["ErrorCode" in result for result in answer["Records"]] == [
+            False,
+            False,
+            True,
+            False,
+        ]
 
 
 def test_refused_records_keep_their_place_in_the_answer() -> None:

@@ -89,7 +89,13 @@ class Rig:
         botocore.auth.SigV4Auth(credentials, service, options.region).add_auth(request)
         return self.send("POST", data, dict(request.headers))
 
-    def send(self, method: str, data: bytes, headers: dict[str, str], path: str = "/") -> Any:
+    def admin(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """Send a request to what is not AWS; return the status and the answer."""
+        return self.send(method, json.dumps(body).encode() if body is not None else b"", {}, path)
+
+    def send(
+        self, method: str, data: bytes, headers: dict[str, str], path: str = "/"
+    ) -> tuple[int, Any]:
         """Send a request as it is; return the status and what the JSON of its answer says."""
         host = self.server.endpoint_url.removeprefix("http://")
         with contextlib.closing(http.client.HTTPConnection(host, timeout=5)) as connection:

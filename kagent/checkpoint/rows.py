@@ -42,11 +42,10 @@ CREATE TABLE checkpoint (
     split_digest TEXT NOT NULL,
     unseen_s REAL NOT NULL,
     PRIMARY KEY (flow, tail_id)
-);
+) WITHOUT ROWID;
 """
-_COLUMNS = (
-    "flow",
-    "tail_id",
+_KEY = ("flow", "tail_id")
+_VALUES = (
     "paths",
     "device",
     "inode",
@@ -63,16 +62,18 @@ _COLUMNS = (
 )
 # Nothing but the names above goes into the text of the statement.
 UPSERT = f"""
-INSERT INTO checkpoint ({", ".join(_COLUMNS)})
-VALUES ({", ".join(f":{column}" for column in _COLUMNS)})
-ON CONFLICT (flow, tail_id)
-DO UPDATE SET {", ".join(f"{column} = excluded.{column}" for column in _COLUMNS)}
+INSERT INTO checkpoint ({", ".join(_KEY + _VALUES)})
+VALUES ({", ".join(f":{column}" for column in _KEY + _VALUES)})
+ON CONFLICT ({", ".join(_KEY)})
+DO UPDATE SET {", ".join(f"{column} = excluded.{column}" for column in _VALUES)}
 """  # noqa: S608
+
+_JSON = json.JSONEncoder(separators=(",", ":"))  # built once: json.dumps would build one a call
 
 
 def text_of(value: object) -> str:
     """Return a value as ASCII JSON; the lone surrogate of a strange file name is an escape."""
-    return json.dumps(value, separators=(",", ":"))
+    return _JSON.encode(value)
 
 
 def row_of(flow: str, checkpoint: model.Checkpoint) -> dict[str, object]:

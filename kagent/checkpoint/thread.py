@@ -152,7 +152,7 @@ class CheckpointThread:
                     self._marks[listener] = snapshot.sequence
                 case (listener, model.DeadLetter() as letter):
                     letters.setdefault(listener, []).append(letter)
-                case _Question() as question:
+                case question:
                     questions.append(question)
         return letters, questions
 

@@ -1,47 +1,32 @@
-"""A configuration file becomes a tree of nodes.
+"""A configuration file's text becomes a tree of nodes.
 
-Reads bytes and YAML's syntax, and knows no key by name. Built on the parser's events instead of
-its loader: `yaml.safe_load` keeps the last of duplicate keys silently, reads `010` as 8 and `on`
-as true, and forgets the lines. Events are taken one by one, so that depth and number of nodes are
-bounded while they come: a file of 1 MiB of '[' or an alias that doubles forty times is refused at
-once.
-
-Every problem goes to the caller's list; after one with the syntax there is no tree.
+Knows YAML's syntax, and no key by name. Built on the parser's events instead of a loader:
+`yaml.safe_load` keeps the last of duplicate keys silently, reads `010` as 8 and `on` as true, and
+forgets the lines. Events are taken one by one, so that depth and number of nodes are bounded while
+they come: neither 1 MiB of '[' nor an alias that doubles forty times is a danger.
 """
 
 from __future__ import annotations
 
-import os
+import dataclasses
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 import yaml
 
 from kagent import errors, options
-from kagent.config import nodes, scalars
+from kagent.config import nodes, scalars, text
 
-FILE_BYTES_MAX = 1024**2
 DEPTH_MAX = 64
 NODES_MAX = 100_000
 
-# The same events come from both; libyaml's parser is twenty times faster, where PyYAML has it.
+# Both give the same events; libyaml's parser, where PyYAML has it, is twenty times faster.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML counts as one
-_UNPRINTABLE = re.compile(
-    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
-_FORBIDDEN = re.compile("[\0\ud800-\udfff]")  # can come from escapes such as "\0"
 _SPECIAL = re.compile(r"[*&!%@`{}\[\]]|: .*: ")
-
-
-class _UnreadableError(Exception):
-    """There is no tree to be had from this file; carries the problem."""
-
-    def __init__(self, problem: errors.Problem) -> None:
-        self.problem = problem
-        super().__init__(problem.message)
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # an escape such as "\0" can write them
+_TAB_HINT = "YAML is indented with spaces, never with tabs."
+_QUOTES_HINT = "A value that starts with * & ! % @ or holds { } [ ] or ': ' needs quotes."
 
 
 def read(
@@ -50,80 +35,27 @@ def read(
     """Read a configuration file; None if it cannot be read or is no YAML mapping.
 
     Args:
-        file: Its path, as messages name it.
+        file: Its path.
         environ: The variables that `${NAME}` may name.
         problems: Takes what is wrong with it.
     """
     try:
-        text = _decode(file, _read_bytes(file))
-        return _Composer(file, text, environ, problems).compose()
-    except _UnreadableError as unreadable:
+        return _Composer(text.read(file), environ, problems).compose()
+    except text.UnreadableError as unreadable:
         problems.append(unreadable.problem)
         return None
-
-
-def _read_bytes(file: str) -> bytes:
-    try:
-        # Without O_NONBLOCK, opening a FIFO would wait for a writer.
-        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise _UnreadableError(_about(file, f"cannot be read: {reason}")) from None
-    with open(fd, "rb") as opened:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            kind = "a directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "no regular file"
-            raise _UnreadableError(_about(file, f"is {kind}; expected a YAML file"))
-        try:
-            data = opened.read(FILE_BYTES_MAX + 1)
-        except OSError as error:
-            raise _UnreadableError(_about(file, f"cannot be read: {error.strerror}")) from None
-    if len(data) > FILE_BYTES_MAX:
-        limit = options.format_size(FILE_BYTES_MAX)
-        raise _UnreadableError(_about(file, f"is larger than {limit}; is it a configuration file?"))
-    return data
-
-
-def _decode(file: str, data: bytes) -> str:
-    """Return the text of a file; a byte order mark is skipped."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8-sig", "replace")
-        message = f"byte 0x{data[error.start]:02x} is no UTF-8; save the file as UTF-8"
-        raise _UnreadableError(_at_end_of(file, before).absence("", message)) from None
-    unprintable = _UNPRINTABLE.search(text)
-    if unprintable:
-        shown = options.printable(unprintable[0])
-        message = f"the control character {shown} is not allowed; is it a text file?"
-        place = _at_end_of(file, text[: unprintable.start()])
-        raise _UnreadableError(place.absence("", message))
-    return text
-
-
-def _about(file: str, message: str) -> errors.Problem:
-    return errors.Problem(options.printable(file), 0, 0, "", message)
-
-
-def _at_end_of(file: str, before: str) -> nodes.Place:
-    lines = _LINE_BREAK.split(before)
-    return nodes.Place(options.printable(file), len(lines), len(lines[-1]) + 1)
 
 
 class _Composer:
     """Builds one file's tree from the parser's events, depth first."""
 
     def __init__(
-        self,
-        file: str,
-        text: str,
-        environ: Mapping[str, str],
-        problems: list[errors.Problem],
+        self, source: text.Text, environ: Mapping[str, str], problems: list[errors.Problem]
     ) -> None:
-        self._file = options.printable(file)
-        self._lines = [_one_column_each(line) for line in _LINE_BREAK.split(text)]
+        self._source = source
         self._environ = environ
         self._problems = problems
-        self._events: Iterator[yaml.Event] = yaml.parse(text, Loader=_LOADER)
+        self._events: Iterator[yaml.Event] = yaml.parse(source.text, Loader=_LOADER)
         self._anchors: dict[str, nodes.Node | None] = {}  # None: its node is not complete yet
         self._nodes = 0
 
@@ -132,7 +64,7 @@ class _Composer:
         event = self._next()
         while isinstance(event, yaml.StreamStartEvent | yaml.DocumentStartEvent):
             event = self._next()
-        start = nodes.Place(self._file, 1, 1)
+        start = dataclasses.replace(self._source.place(0, 0), text="")
         if isinstance(event, yaml.StreamEndEvent):
             return nodes.Mapping("", start)
         node = self._node(event, "", 0)
@@ -150,9 +82,9 @@ class _Composer:
         """Return the node that starts with an event, and take its other events."""
         place = self._place(event)
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event.anchor, place, path, depth)
+            return self._alias(event.anchor or "", place, path, depth)
         assert isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)
-        self._count(place, path, depth)
+        self._count(place, depth)
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         if event.tag is not None:
@@ -170,14 +102,14 @@ class _Composer:
         return node
 
     def _scalar(self, event: yaml.ScalarEvent, place: nodes.Place, path: str) -> nodes.Scalar:
-        text = event.value
+        content = event.value
         try:
-            text = scalars.substitute(text, self._environ)
+            content = scalars.substitute(content, self._environ)
         except ValueError as error:
             self._report(place, path, str(error))
-        if _FORBIDDEN.search(event.value):
+        if _NO_TEXT.search(event.value):
             self._report(place, path, "holds a character that no text can hold")
-        value = scalars.resolve(text) if event.implicit[0] else text
+        value = scalars.resolve(content) if event.implicit[0] else content
         return nodes.Scalar(path, place, value, event.value, "${" in event.value)
 
     def _sequence(self, place: nodes.Place, path: str, depth: int) -> nodes.Sequence:
@@ -192,7 +124,7 @@ class _Composer:
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             key_place = self._place(event)
             key = self._key(event, key_place, path, depth)
-            is_merge = key == _MERGE and event.implicit[0]
+            is_merge = key == "<<" and isinstance(event, yaml.ScalarEvent) and event.implicit[0]
             child = path if is_merge else nodes.child_path(path, key or "")
             node = self._node(self._next(), child, depth + 1)
             if is_merge:
@@ -242,7 +174,7 @@ class _Composer:
 
     def _moved(self, node: nodes.Node, place: nodes.Place, path: str, depth: int) -> nodes.Node:
         """Return a node as one at another path; it keeps the place where it was written."""
-        self._count(place, path, depth)
+        self._count(place, depth)
         if isinstance(node, nodes.Mapping):
             entries = {
                 key: nodes.Entry(
@@ -260,7 +192,7 @@ class _Composer:
             return dataclasses.replace(node, path=path, items=items)
         return dataclasses.replace(node, path=path)
 
-    def _count(self, place: nodes.Place, path: str, depth: int) -> None:
+    def _count(self, place: nodes.Place, depth: int) -> None:
         """Count one more node, at a depth; refuse the file when there are too many or too deep."""
         self._nodes += 1
         if depth > DEPTH_MAX:
@@ -273,24 +205,30 @@ class _Composer:
             return next(self._events)
         except yaml.MarkedYAMLError as error:
             self._refuse_syntax(error)
-        except yaml.YAMLError as error:
-            raise _UnreadableError(_about(self._file, f"is no YAML: {error}")) from None
 
     def _refuse_syntax(self, error: yaml.MarkedYAMLError) -> NoReturn:
-        mark = error.problem_mark or error.context_mark
+        mark = error.problem_mark
+        assert mark is not None
+        line, column = mark.line, mark.column
         message = f"is no YAML: {options.printable(error.problem or '')}"
         if error.context:
             message += f", {error.context}"
-        if error.context_mark and error.context_mark.line != mark.line:
+        if error.context_mark and error.context_mark.line != line:
             message += f" that begins at line {error.context_mark.line + 1}"
-        place = self._place_of(mark, mark)
-        hint = ""
-        if "\t" in self._raw_line(mark)
+        written = self._source.lines[line] if line < len(self._source.lines) else ""
+        is_tab = written[column : column + 1] == "\t"
+        hint = _TAB_HINT if is_tab else _QUOTES_HINT if _SPECIAL.search(written) else ""
+        self._refuse(self._source.place(line, column), "", message, hint)
 
-        self._refuse(place, "", message, hint)
+    def _place(self, event: yaml.Event) -> nodes.Place:
+        start, end = event.start_mark, event.end_mark
+        assert start is not None
+        assert end is not None
+        width = end.column - start.column if start.line == end.line else None
+        return self._source.place(start.line, start.column, width)
 
     def _report(self, place: nodes.Place, path: str, message: str, hint: str = "") -> None:
         self._problems.append(place.problem(path, message, hint))
 
     def _refuse(self, place: nodes.Place, path: str, message: str, hint: str = "") -> NoReturn:
-        raise _UnreadableError(place.problem(path, message, hint))
+        raise text.UnreadableError(place.problem(path, message, hint))

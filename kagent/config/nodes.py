@@ -111,13 +111,11 @@ class Mapping:
         """Return the place of a key, or of the mapping where the key is missing."""
         return self.entries[key].place if key in self.entries else self.place
 
-    def replace(self, **nodes: Node) -> Mapping:
-        """Return the mapping with other nodes behind some keys; a new key has its node's place."""
-        changed = {
-            key: Entry(self.entries[key].place if key in self.entries else node.place, node)
-            for key, node in nodes.items()
-        }
-        return dataclasses.replace(self, entries=self.entries | changed)
+    def replace(self, key: str, node: Node) -> Mapping:
+        """Return the mapping with another node behind a key."""
+        return dataclasses.replace(
+            self, entries=self.entries | {key: Entry(self.place_of(key), node)}
+        )
 
 
 Node = Scalar | Sequence | Mapping

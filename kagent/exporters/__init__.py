@@ -1,0 +1,1 @@
+"""Where kagent's counters go. An exporter never stops delivery."""

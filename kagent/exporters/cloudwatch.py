@@ -41,8 +41,8 @@ class CloudWatchOptions(options.Options):
 class CloudWatchExporter:
     """Puts counters; called by one thread, which may wait for AWS.
 
-    `connect` returns a new CloudWatch client of botocore and may raise as botocore does. It is
-    called at the first publishing and after every failure, so that new credentials are found.
+    `connect` returns a new CloudWatch client of botocore, or raises. It is called before the first
+    request and after every failure, so that new credentials are found.
     """
 
     def __init__(
@@ -70,14 +70,12 @@ class CloudWatchExporter:
 
     def _put(self, labels: Sequence[str]) -> bool:
         """Put the counters of some destinations in one request; return whether it succeeded."""
-        from botocore import exceptions  # noqa: PLC0415 -- heavy: not when metrics are off
-
+        data = [datum for label in labels for datum in metric_data(label, self._kept[label])]
         try:
             if self._client is None:
                 self._client = self._connect()
-            data = [datum for label in labels for datum in metric_data(label, self._kept[label])]
             self._client.put_metric_data(Namespace=self._namespace, MetricData=data)
-        except (exceptions.BotoCoreError, exceptions.ClientError, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 -- whatever it is, delivery goes on
             self._client = None
             self._warn(error)
             return False
@@ -87,15 +85,18 @@ class CloudWatchExporter:
         return True
 
     def _warn(self, error: Exception) -> None:
-        """Log a failure when it is another one than last time, or a minute has passed."""
-        text, time_s = self._warned
+        """Log a failure when it is of another kind than the last, or a minute has passed."""
+        answer = getattr(error, "response", {})  # of botocore's ClientError
+        kind = answer.get("Error", {}).get("Code", type(error).__name__)
         now = self._clock.monotonic()
-        if str(error) != text or now - time_s >= _REPEAT_WARNING_S:
-            self._warned = (str(error), now)
+        last_kind, last_time = self._warned
+        if kind != last_kind or now - last_time >= _REPEAT_WARNING_S:
+            self._warned = (kind, now)
             _LOG.warning(
-                "metrics were not put namespace=%s error=%s; they are added to the next period;"
+                "metrics not put namespace=%s error=%s: %s; they are added to the next period;"
                 " hint: allow cloudwatch:PutMetricData, or set metrics.cloudwatch.level: none",
                 self._namespace,
+                kind,
                 error,
             )
 

@@ -22,7 +22,7 @@ _DRIPS = 20  # pieces of an answer that is sent slowly
 _LINGER_S = 1.0
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close() sends a reset
 
-Sending = typing.Literal["whole", "nothing", "half", "slowly"]
+Sending = typing.Literal["whole", "nothing", "partly", "slowly"]
 
 
 def _ignore(_is_sent: bool, /) -> None:  # noqa: FBT001 -- a callback's only argument
@@ -40,6 +40,7 @@ class Answer:
     body: bytes
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     sending: Sending = "whole"
+    part: float = 0.0  # which share of the bytes an answer sent partly has
     slow_s: float = 0.0  # how long a slow answer takes
     delay_s: float = 0.0  # before the first byte
     settle: Callable[[bool], None] = _ignore
@@ -121,11 +122,11 @@ class Connection:
         data = http1.answer_bytes(
             answer.status, answer.headers, answer.body, keeps_alive=request.keeps_alive
         )
-        if answer.sending == "half":
+        if answer.sending == "partly":
             answer.settle(False)
-            self._socket.sendall(data[: len(data) // 2])
+            self._socket.sendall(data[: int(answer.part * len(data))])
             return False
-        if answer.sending == "nothing" or self._peer_is_gone():
+        if answer.sending == "nothing":
             answer.settle(False)
             return False
         if answer.sending == "slowly":
@@ -136,10 +137,10 @@ class Connection:
     def _finish(self, data: bytes, answer: Answer) -> None:
         """Send the last bytes of an answer.
 
-        It is settled as good just before: the client may act on it before we are back from the
-        system call.
+        It is settled just before: the client may act on it before we are back from the system
+        call. Who has closed its end is taken for gone, as an SDK is then, but answered.
         """
-        answer.settle(True)
+        answer.settle(not self._peer_is_gone())
         try:
             self._socket.sendall(data)
         except OSError:
@@ -157,7 +158,7 @@ class Connection:
             while len(data) > size:
                 self._socket.sendall(data[:size])
                 data = data[size:]
-                if self._stopping.wait(answer.slow_s / _DRIPS) or self._peer_is_gone():
+                if self._stopping.wait(answer.slow_s / _DRIPS):
                     raise ConnectionAbortedError
         except OSError:
             answer.settle(False)

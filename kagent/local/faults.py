@@ -10,7 +10,7 @@ At most one of these befalls a call, the first that is drawn, in this order:
     fail       the whole call is refused with fail_status and fail_code; nothing stored
     fail_late  stored, then answered with fail_status and fail_code
     lose       stored, then the connection is closed without an answer
-    truncate   stored, then half of the answer, then the connection is closed
+    truncate   stored, then a part of the answer (its head may be cut), then the end
     slow       stored, then the answer drips over slow_s seconds
 
 Independent of it: `refuse_share` of the records, `throttle_shards`, `poison`, `latency_s`.
@@ -157,6 +157,11 @@ class FaultSource:
                     if self._drawn(outcome, getattr(self._faults, f"{outcome}_share")):
                         return outcome
         return ""
+
+    def draw_part(self) -> float:
+        """Draw how much of an answer is sent: a share from 0 up to 1, which is excluded."""
+        with self._lock:
+            return self._random.random()
 
     def draw_refused(self, operation: str, stream: str, records: int) -> list[int]:
         """Draw which records of a call are refused; return their indexes."""

@@ -6,9 +6,12 @@ Plain values; what may change while it runs (faults) is in faults.py.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 
 from kagent.local import limits
+
+_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,4 +77,10 @@ class ServiceOptions:
     tls: bool = False
     idle_timeout_s: float = 60.0  # a connection without a request is closed after that long
     connections_max: int = 512  # further ones are closed as soon as they are accepted
-    seed: int = 0  # of every random choice: faults, record ids, request ids
+    seed: int = 0  # of every random choice: faults, request ids
+
+    def __post_init__(self) -> None:
+        """Refuse names that AWS would not allow."""
+        for name in (*self.streams, *self.delivery_streams):
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a stream: letters, digits, _ . -")

@@ -59,7 +59,9 @@ class Server:
         self._acceptor.start()
 
     def close(self) -> None:
-        """End every connection and thread."""
+        """End every connection and thread; closing twice does no harm."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
         self._acceptor.join()

@@ -48,7 +48,7 @@ Operation = Callable[[intake.Json, intake.Call], bytes | dict[str, Any]]
 
 _SENDING: dict[faults.Outcome, connection.Sending] = {
     "lose": "nothing",
-    "truncate": "half",
+    "truncate": "partly",
     "slow": "slowly",
 }
 
@@ -284,6 +284,8 @@ class Service:
         wanted = self.source.faults
         answer.sending = _SENDING.get(call.outcome, "whole")
         answer.slow_s = wanted.slow_s
+        if answer.sending == "partly":
+            answer.part = self.source.draw_part()
         if wanted.latency_s and self.source.is_for(call.operation, call.stream):
             self.source.count("latency")
             answer.delay_s = wanted.latency_s

@@ -1,0 +1,141 @@
+"""A tree of nodes is held against a model; what pydantic finds is said in kagent's words.
+
+Pydantic decides what is wrong and where. What is allowed there comes from the model's JSON schema,
+so that a message and the reference page never differ, and what was found comes from the node, so
+that the value of a variable is never shown.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+import pydantic
+
+from kagent import errors, options
+from kagent.config import allowed, nodes
+
+
+def check(
+    model: type[pydantic.BaseModel], root: nodes.Mapping, *, may_lack: bool = False
+) -> list[errors.Problem]:
+    """Return what is wrong with a tree according to a model.
+
+    Args:
+        model: What the tree should be.
+        root: The tree.
+        may_lack: Required keys may be missing, because others will be merged with the tree.
+    """
+    try:
+        model.model_validate(nodes.plain(root), strict=True)
+    except pydantic.ValidationError as error:
+        schema = model.model_json_schema()
+        return [
+            _translate(root, schema, found["type"], found["loc"], found.get("ctx", {}))
+            for found in error.errors(include_url=False, include_input=False)
+            if not (may_lack and found["type"] == "missing")
+        ]
+    return []
+
+
+def missing(parent: nodes.Mapping, key: str, expected: str) -> errors.Problem:
+    """Return the problem that a mapping lacks a key, or has nothing behind it."""
+    path = nodes.child_path(parent.path, key)
+    return parent.place_of(key).absence(path, f"missing; expected {expected}")
+
+
+def not_allowed(node: nodes.Node, expected: str, hint: str = "") -> errors.Problem:
+    """Return the problem that a value is not what is expected."""
+    if isinstance(node, nodes.Scalar) and node.is_substituted:
+        hint = "The value comes from the environment."
+    return node.place.problem(node.path, f"found {node.shown}, expected {expected}", hint)
+
+
+def _translate(
+    root: nodes.Mapping,
+    schema: allowed.Schema,
+    kind: str,
+    steps: tuple[str | int, ...],
+    context: dict[str, object],
+) -> errors.Problem:
+    """Return a problem for one of pydantic's errors: its kind, place and context."""
+    if kind in {"missing", "extra_forbidden"}:
+        key = str(steps[-1])
+        parent, parent_schema = _follow(root, schema, steps[:-1])
+        assert isinstance(parent, nodes.Mapping)
+        if kind == "extra_forbidden":
+            return _unknown(parent, key, parent_schema["properties"], _homes(root, schema, key))
+        expected = allowed.describe(parent_schema["properties"][key], schema)
+        return missing(parent, key, expected)
+    node, node_schema = _follow(root, schema, steps)
+    error = context.get("error")
+    if isinstance(error, options.NotAllowedError):
+        hint = f"Write for example '{_label(node)}{error.example}'." if error.example else ""
+        return not_allowed(node, error.expected, hint)
+    return not_allowed(node, allowed.describe(node_schema, schema), _hint(node, node_schema))
+
+
+def _follow(
+    root: nodes.Mapping, schema: allowed.Schema, steps: tuple[str | int, ...]
+) -> tuple[nodes.Node, allowed.Schema]:
+    """Return the node that steps lead to, and its schema."""
+    node: nodes.Node = root
+    node_schema = schema
+    for step in steps:
+        if isinstance(step, int):
+            assert isinstance(node, nodes.Sequence)
+            node, node_schema = node.items[step], node_schema["items"]
+        else:
+            assert isinstance(node, nodes.Mapping)
+            node, node_schema = node.entries[step].node, node_schema["properties"][step]
+        node_schema = allowed.resolve(node_schema, schema)
+    return node, node_schema
+
+
+def _unknown(
+    parent: nodes.Mapping, key: str, known: allowed.Schema, homes: list[str]
+) -> errors.Problem:
+    """Return the problem that a mapping has a key that is none, and what may have been meant."""
+    hint = f"Allowed here: {', '.join(sorted(known))}."
+    close = difflib.get_close_matches(key, known, n=1)
+    if close:
+        hint = f"did you mean '{close[0]}'? {hint}"
+    elif homes:
+        hint = f"'{key}' belongs in {' or '.join(homes)}. {hint}"
+    entry = parent.entries[key]
+    return entry.place.problem(entry.node.path, "unknown key", hint)
+
+
+def _homes(root: nodes.Mapping, schema: allowed.Schema, key: str) -> list[str]:
+    """Return the paths of all mappings that have a key."""
+
+    def search(part: allowed.Schema, path: str) -> Iterator[str]:
+        part = allowed.resolve(part, schema)
+        if "items" in part:
+            yield from search(part["items"], f"{path}[]")
+        for name, child in part.get("properties", {}).items():
+            if name == key:
+                yield path or "the top level"
+            yield from search(child, nodes.child_path(path, name))
+
+    return list(search(schema, root.path))
+
+
+def _hint(node: nodes.Node, schema: allowed.Schema) -> str:
+    """Return what was probably meant by a value that is not allowed."""
+    if not isinstance(node, nodes.Scalar) or nodes.is_nothing(node):
+        return ""
+    if "enum" in schema:
+        close = difflib.get_close_matches(str(node.value), schema["enum"], n=1)
+        return f"did you mean '{close[0]}'?" if close else ""
+    if schema["type"] == "array":
+        return f"Write '{_label(node)}[{node.shown}]'."
+    if schema["type"] == "string" and not isinstance(node.value, str):
+        return f"Quotes make it text: '{_label(node)}\"{node.shown}\"'."
+    return ""
+
+
+def _label(node: nodes.Node) -> str:
+    """Return the key of a node as it is written before its value; nothing for a list's item."""
+    key = node.path.rpartition(".")[2]
+    return "" if key.endswith("]") else f"{key}: "

@@ -1,0 +1,151 @@
+"""One life of a flow: its thread, its senders, and how both end.
+
+    running    steps, waits for a wake or for what is due next
+    ending     after `stop`, or after an exception out of a step: no new attempts; answers under
+               way are collected up to `drain_timeout`, settled, handed over to be saved
+    ended      `estate` holds the rows and the open descriptors for the next life
+
+Crash-only: correctness never depends on a good end; a good end only saves duplicates.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+
+from kagent import checkpoint, delivery, flow, model, roster
+
+_log = logging.getLogger("kagent.agent")
+
+
+class Incarnation:
+    """Runs one Flow in one thread; owned by the agent."""
+
+    def __init__(
+        self,
+        settings: flow.FlowSettings,
+        destination: model.Destination,
+        files: model.Files,
+        clock: model.Clock,
+        checkpoints: checkpoint.CheckpointThread,
+        drain_timeout_s: float,
+    ) -> None:
+        """Build the flow and its senders; nothing runs before `start`."""
+        self.settings = settings
+        self.wake = threading.Event()
+        self.failure: Exception | None = None
+        self.estate = roster.Estate()
+        self.flow = flow.Flow(
+            settings,
+            destination.limits,
+            files,
+            clock,
+            random.Random(),
+            self._submit,
+            self._save,
+            self._bury,
+        )
+        self._clock = clock
+        self._checkpoints = checkpoints
+        self._drain_timeout_s = drain_timeout_s
+        self._listener = checkpoint.Listener(self.flow.reports, self.wake)
+        self._senders = delivery.SenderPool(
+            settings.name,
+            destination,
+            settings.max_in_flight,
+            self.flow.reports,
+            self.wake,
+            clock,
+        )
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name=f"flow-{settings.name}", daemon=True
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        """The thread has not ended."""
+        return self._thread.is_alive()
+
+    def start(self, estate: roster.Estate) -> None:
+        """Begin with what an earlier life, or the database, knows."""
+        self.estate = estate
+        self._thread.start()
+
+    def hint(self, directory: str) -> None:
+        """Look at a directory now; from any thread."""
+        self.flow.hints.put(directory)
+        self.wake.set()
+
+    def stop(self) -> None:
+        """Begin to end; from any thread."""
+        self._stopping.set()
+        self.wake.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end, at most that long; return whether it came."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        estate, self.estate = self.estate, roster.Estate()
+        try:
+            self.flow.open(estate)
+            while not self._stopping.is_set():
+                self._step_and_wait(self.flow.step())
+        except Exception as error:  # noqa: BLE001 -- our bug ends this life only
+            self._fail(error)
+        try:
+            self._wind_down()
+        except Exception as error:  # noqa: BLE001 -- our bug ends this life only
+            self._fail(error)
+            self.estate = self._remains()
+
+    def _step_and_wait(self, due: float) -> None:
+        self._clock.wait(self.wake, max(0.0, due - self._clock.monotonic()))
+        # Cleared before the next step: what is reported during it wakes the one after.
+        self.wake.clear()
+
+    def _wind_down(self) -> None:
+        """Collect what is under way, and hand everything over."""
+        self._senders.stop()
+        self.flow.drain()
+        deadline = self._clock.monotonic() + self._drain_timeout_s
+        while not self.flow.is_idle and self._clock.monotonic() < deadline:
+            self._step_and_wait(min(self.flow.step(), deadline))
+        if self.flow.in_flight:
+            _log.warning(
+                "answers not awaited flow=%s calls=%d; their records may be delivered twice",
+                self.settings.name,
+                self.flow.in_flight,
+            )
+        self.estate = self.flow.close()
+
+    def _remains(self) -> roster.Estate:
+        """Return the descriptors of a flow that cannot be closed; its rows are in the database."""
+        handles = {
+            one.tail_id: (one.handle, one.base)
+            for one in self.flow.roster.tails.values()
+            if one.handle is not None
+        }
+        return roster.Estate(handles=handles)
+
+    def _fail(self, error: Exception) -> None:
+        """Remember a bug of ours; the agent builds the flow anew."""
+        self.failure = error
+        _log.error(
+            "flow failed flow=%s error=%s",
+            self.settings.name,
+            type(error).__name__,
+            exc_info=error,
+        )
+
+    def _submit(self, batch: model.Batch) -> None:
+        self._senders.submit(batch)
+
+    def _save(self, snapshot: model.FlowSnapshot) -> None:
+        self._checkpoints.submit(self._listener, snapshot)
+
+    def _bury(self, letter: model.DeadLetter) -> None:
+        self._checkpoints.submit_dead_letter(self._listener, letter)

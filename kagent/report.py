@@ -1,0 +1,44 @@
+"""One line about the whole daemon, for `systemctl status`, and one about a flow, for the log.
+
+Pure: words for the conditions that flows publish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kagent import flow
+
+STALLED_S = 60.0  # a flow that made no step for so long is named
+
+
+def status_line(conditions: Mapping[str, flow.Condition], now: float) -> str:
+    """Return what `systemctl status` shows: the sums, then every flow that is not well."""
+    files = sum(one.files for one in conditions.values())
+    records = sum(one.counts.five.records_sent for one in conditions.values())
+    buffered = sum(one.counts.buffered_bytes for one in conditions.values())
+    parts = [
+        f"{len(conditions)} flows",
+        f"{files} files",
+        f"{records} records delivered",
+        f"{buffered} bytes read and not yet delivered",
+    ]
+    for name, one in conditions.items():
+        if one.blocked:
+            parts.append(f"{name} blocked: {one.blocked}")
+        elif now - one.stepped > STALLED_S:
+            parts.append(f"{name} has not moved for {now - one.stepped:.0f} s")
+    return ", ".join(parts)
+
+
+def progress_line(name: str, condition: flow.Condition) -> str:
+    """Return where every byte of a flow is, as `key=value` words."""
+    counts = condition.counts
+    return (
+        f"progress flow={name} files={condition.files} read_bytes={counts.read_bytes} "
+        f"delivered_bytes={counts.delivered_bytes} buffered_bytes={counts.buffered_bytes} "
+        f"dropped_bytes={counts.dropped_bytes} dead_lettered_bytes={counts.dead_lettered_bytes} "
+        f"abandoned_bytes={counts.abandoned_bytes} records={counts.five.records_sent} "
+        f"refused={counts.five.record_send_errors} failed_calls={counts.five.service_errors} "
+        f"ambiguous_records={counts.ambiguous_records}"
+    )

@@ -1,0 +1,338 @@
+"""kagent.local going wrong on request, and its books: faults, duplicates, lost answers."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import botocore.config
+import botocore.exceptions
+import pytest
+from test_local_rig import Rig, refused, running
+
+from kagent.local import DeliveryStreamOptions, Faults, StreamOptions, faults
+
+LOST = botocore.exceptions.BotoCoreError  # no answer; a refusal is a ClientError
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    """A stream and a delivery stream, both without throttling."""
+    with running(
+        streams={"web": StreamOptions(shards=4, is_throttled=False)},
+        delivery_streams={"audit": DeliveryStreamOptions(is_throttled=False)},
+    ) as rig:
+        yield rig
+
+
+def put_in_vain(rig: Rig, *lines: bytes) -> None:
+    """Put lines whose answer gets lost. Of a cut answer botocore makes one without records."""
+    with contextlib.suppress(LOST):
+        assert "Records" not in rig.put(*lines)
+
+
+def web_counts(rig: Rig) -> dict[str, Any]:
+    return dict(rig.service.counts()["streams"]["web"])
+
+
+def test_a_share_of_records_is_refused_with_the_wanted_code(rig: Rig) -> None:
+    """refuse_share refuses about that share, in both services, and each refusal is counted."""
+    rig.service.set_faults(Faults(refuse_share=0.2, refuse_code="InternalFailure"))
+
+    kinesis = rig.put(*[b"x"] * 500)
+    firehose = rig.firehose.put_record_batch(
+        DeliveryStreamName="audit", Records=[{"Data": b"x"}] * 500
+    )
+
+    total = kinesis["FailedRecordCount"] + firehose["FailedPutCount"]
+    assert 150 < total < 250
+    assert rig.service.counts()["faults"] == {"refuse": total}
+    assert web_counts(rig)["records_refused"] == {"InternalFailure": kinesis["FailedRecordCount"]}
+
+
+def test_the_same_seed_draws_the_same_faults() -> None:
+    """Two services with one seed refuse the same records; with another seed, others."""
+
+    def drawn(seed: int) -> list[bool]:
+        with running(seed=seed) as rig:
+            rig.service.set_faults(Faults(refuse_share=0.5))
+            return ["ErrorCode" in result for result in rig.put(*[b"x"] * 100)["Records"]]
+
+    first, again, other = drawn(1), drawn(1), drawn(2)
+
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        pytest.param(500, "InternalFailure", id="internal"),
+        pytest.param(400, "ExpiredTokenException", id="credentials"),
+        pytest.param(503, "ServiceUnavailable", id="unavailable"),
+    ],
+)
+def test_a_whole_call_is_refused_and_stores_nothing(rig: Rig, status: int, code: str) -> None:
+    """fail_share answers with the wanted status and code, and nothing was stored."""
+    rig.service.set_faults(Faults(fail_share=1, fail_status=status, fail_code=code))
+
+    with refused(code):
+        rig.put(b"x")
+
+    assert rig.service.records("web") == []
+    assert web_counts(rig)["calls_refused"] == {code: 1}
+
+
+def test_faults_max_ends_them(rig: Rig) -> None:
+    """After faults_max faults calls are served again: an exact number, for exact tests."""
+    rig.service.set_faults(Faults(fail_share=1, faults_max=1))
+
+    with refused("InternalFailure"):
+        rig.put(b"x")
+    rig.put(b"x")
+
+    assert rig.service.counts()["faults"] == {"fail": 1}
+
+
+@pytest.mark.parametrize("kind", ["lose", "truncate"])
+def test_a_lost_answer_is_stored_and_explains_its_duplicate(rig: Rig, kind: str) -> None:
+    """What was stored without a good answer is counted so, and explains the second copy."""
+    rig.service.set_faults(faults.faults_from_json({f"{kind}_share": 1, "faults_max": 1}))
+    lines = [b"%d\n" % number for number in range(500)]
+
+    put_in_vain(rig, *lines)
+    rig.put(*lines[1:], b"new\n")
+
+    counts = web_counts(rig)
+    assert counts["records_answer_lost"] == 500
+    assert (counts["lines"], counts["lines_distinct"]) == (1000, 501)
+    assert (counts["duplicates_after_lost_answer"], counts["duplicates_other"]) == (499, 0)
+    answers = [entry.answer for entry in rig.service.journal("web")]
+    assert answers == ["lost"] * 500 + ["good"] * 500
+
+
+def test_an_internal_error_after_storing_explains_duplicates_too(rig: Rig) -> None:
+    """fail_late answers 500 although the records were stored, as Firehose documents."""
+    rig.service.set_faults(Faults(fail_late_share=1, faults_max=1))
+
+    with refused("InternalFailure"):
+        rig.firehose.put_record_batch(DeliveryStreamName="audit", Records=[{"Data": b"x"}])
+    rig.firehose.put_record_batch(DeliveryStreamName="audit", Records=[{"Data": b"x"}])
+
+    counts = rig.service.counts()["delivery_streams"]["audit"]
+    assert (counts["duplicates_after_lost_answer"], counts["duplicates_other"]) == (1, 0)
+    answers = [entry.answer for entry in rig.service.delivery_journal("audit")]
+    assert answers == ["lost", "good"]
+
+
+def test_a_duplicate_without_a_lost_answer_is_the_client_s_fault(rig: Rig) -> None:
+    """A line that comes again after a good answer is counted as `other`, also within a call."""
+    rig.put(b"one\n", b"two\n")
+
+    rig.put(b"one\n", b"three\n", b"three\n")
+
+    counts = web_counts(rig)
+    assert (counts["duplicates_after_lost_answer"], counts["duplicates_other"]) == (0, 2)
+
+
+def test_a_reset_connection_stored_nothing(rig: Rig) -> None:
+    """Reset closes the connection with a reset before the body is read."""
+    rig.service.set_faults(Faults(reset_share=1, faults_max=1))
+
+    put_in_vain(rig, b"x")
+
+    assert rig.service.records("web") == []
+    assert rig.service.counts()["faults"] == {"reset": 1}
+
+
+def test_an_early_refusal_comes_before_the_body(rig: Rig) -> None:
+    """fail_early answers after the head and closes, whether or not the body was sent."""
+    rig.service.set_faults(Faults(fail_early_share=1, fail_status=403, fail_code="Denied"))
+
+    status, answer = rig.post("Kinesis_20131202.PutRecords", {"StreamName": "web"})
+
+    assert (status, answer["__type"]) == (403, "Denied")
+
+
+def test_a_slow_answer_arrives_whole(rig: Rig) -> None:
+    """An answer that drips over slow_s seconds is complete and counts as good."""
+    rig.service.set_faults(Faults(slow_share=1, slow_s=0.1))
+
+    answer = rig.put(b"x")
+
+    assert answer["FailedRecordCount"] == 0
+    assert [entry.answer for entry in rig.service.journal("web")] == ["good"]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        pytest.param(Faults(latency_s=600), id="latency"),
+        pytest.param(Faults(slow_share=1, slow_s=600), id="slow"),
+    ],
+)
+def test_a_client_that_gave_up_has_lost_its_answer(wanted: Faults) -> None:
+    """A time-out of the client makes a lost answer, and closing does not wait for the delay."""
+    impatient = botocore.config.Config(
+        read_timeout=0.1, retries={"total_max_attempts": 1}, parameter_validation=False
+    )
+    with running() as rig:
+        rig.service.set_faults(wanted)
+        client = rig.client("kinesis", config=impatient)
+
+        with pytest.raises(LOST):
+            client.put_records(StreamName="web", Records=[{"Data": b"x", "PartitionKey": "k"}])
+
+    assert [entry.answer for entry in rig.service.journal("web")] == ["lost"]
+
+
+def test_a_resend_while_the_first_answer_is_under_way_is_explained() -> None:
+    """A second copy that comes before the first copy's answer is complete is no `other`."""
+    with running() as rig:
+        rig.service.set_faults(Faults(latency_s=600, streams=("web",)))
+        first = threading.Thread(target=put_in_vain, args=(rig, b"x"))
+        first.start()
+        while not rig.service.records("web"):
+            pass
+        rig.service.set_faults(Faults())
+
+        rig.client("kinesis").put_records(
+            StreamName="web", Records=[{"Data": b"x", "PartitionKey": "k"}]
+        )
+
+        counts = web_counts(rig)
+        assert (counts["duplicates_after_lost_answer"], counts["duplicates_other"]) == (1, 0)
+        rig.server.close()
+        first.join()
+
+
+def test_one_shard_can_be_throttled(rig: Rig) -> None:
+    """throttle_shards refuses every record of that shard and no other."""
+    rig.service.set_faults(Faults(throttle_shards=("shardId-000000000001",)))
+    records = [
+        {"Data": b"x", "PartitionKey": "k", "ExplicitHashKey": str(number * 2**126)}
+        for number in range(4)
+    ]
+
+    answer = rig.kinesis.put_records(StreamName="web", Records=records)
+
+    assert ["ErrorCode" in result for result in answer["Records"]] == [False, True, False, False]
+    assert rig.service.counts()["faults"] == {"throttle_shard": 1}
+
+
+def test_poison_refuses_the_call_that_holds_it(rig: Rig) -> None:
+    """A call with one poisoned record is refused as a whole; without it, it passes."""
+    rig.service.set_faults(Faults(poison="BAD"))
+
+    with refused("InvalidArgumentException"):
+        rig.put(b"good", b"xBADx")
+    with refused("InvalidArgumentException"):
+        rig.firehose.put_record_batch(DeliveryStreamName="audit", Records=[{"Data": b"BAD"}])
+    rig.put(b"good")
+
+    assert rig.service.records("web") == [b"good"]
+    assert rig.service.counts()["faults"] == {"poison": 2}
+
+
+def test_faults_apply_to_the_named_streams_and_operations_only(rig: Rig) -> None:
+    """Neither other streams nor other operations suffer from faults meant for one."""
+    rig.service.set_faults(Faults(fail_share=1, streams=("audit",)))
+
+    rig.put(b"x")
+    rig.firehose.describe_delivery_stream(DeliveryStreamName="audit")
+
+    with refused("InternalFailure"):
+        rig.firehose.put_record_batch(DeliveryStreamName="audit", Records=[{"Data": b"x"}])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param([], id="no object"),
+        pytest.param({"lose_shrae": 1}, id="unknown key"),
+        pytest.param({"lose_share": 2}, id="share above 1"),
+        pytest.param({"lose_share": "all"}, id="share no number"),
+        pytest.param({"slow_s": -1}, id="negative time"),
+        pytest.param({"fail_status": 200}, id="status of success"),
+        pytest.param({"refuse_code": 'a"b'}, id="code no name"),
+        pytest.param({"streams": "web"}, id="no list"),
+        pytest.param({"faults_max": 1.5}, id="no whole number"),
+    ],
+)
+def test_wrong_faults_are_refused_and_change_nothing(rig: Rig, wrong: object) -> None:
+    """POST /_local/faults answers 400 with the reason; the faults in force stay."""
+    rig.service.set_faults(Faults(fail_share=0.5))
+
+    status, answer = rig.admin("POST", "/_local/faults", wrong)
+
+    assert status == 400
+    assert answer["message"]
+    assert rig.service.source.faults == Faults(fail_share=0.5)
+
+
+def test_faults_and_books_are_served_under_local(rig: Rig) -> None:
+    """Faults are set over HTTP without a signature; counts, journal and deliveries are read."""
+    rig.admin("POST", "/_local/faults", {"refuse_share": 1, "faults_max": 1, "streams": ["web"]})
+    rig.put(b"1\n", b"2\n")
+    rig.firehose.put_record_batch(
+        DeliveryStreamName="audit", Records=[{"Data": b"%d" % n} for n in range(3)]
+    )
+
+    _, counts = rig.admin("GET", "/_local/counts")
+    _, in_force = rig.admin("GET", "/_local/faults")
+    _, journal = rig.admin("GET", "/_local/journal?stream=web")
+    _, deliveries = rig.admin("GET", "/_local/deliveries?stream=audit&from=1&limit=1")
+
+    assert counts == rig.service.counts()
+    assert counts["faults"] == {"refuse": 1}
+    assert in_force["refuse_share"] == 1
+    assert journal["data"] == "Mgo="
+    assert (journal["order"], journal["answer"]) == (0, "good")
+    assert deliveries == {"order": 1, "data": "MQ=="}
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        pytest.param("/_local/journal?stream=nope", 404, id="unknown stream"),
+        pytest.param("/_local/deliveries?stream=audit&from=x", 400, id="no number"),
+        pytest.param("/_local/nope", 404, id="unknown path"),
+    ],
+)
+def test_wrong_questions_get_an_answer(rig: Rig, path: str, status: int) -> None:
+    """What is not there under /_local/ is answered with a status and a message."""
+    answer = rig.admin("GET", path)
+
+    assert answer[0] == status
+    assert answer[1]["message"]
+
+
+def test_a_pattern_can_identify_lines() -> None:
+    """With line_pattern two lines with the same number are one line, and others do not count."""
+    numbered = StreamOptions(line_pattern=r"^n=(\d+)")
+    with running(streams={"web": numbered}) as rig:
+        rig.put(b"n=1 a\nn=2 b\nheader\n", b"n=1 c\n")
+
+        counts = web_counts(rig)
+        assert (counts["lines"], counts["lines_distinct"], counts["duplicates"]) == (3, 2, 1)
+
+
+def test_packed_records_can_be_unpacked_for_counting() -> None:
+    """`unpack` turns a record into its lines before they are counted."""
+    reversed_lines = StreamOptions(unpack=lambda record: record[::-1])
+    with running(streams={"web": reversed_lines}) as rig:
+        rig.put(b"1\n2", b"2\n1")
+
+        counts = web_counts(rig)
+        assert (counts["lines"], counts["lines_distinct"]) == (4, 2)
+
+
+def test_lines_need_not_be_counted() -> None:
+    """With count_lines off records are counted and lines are not."""
+    with running(streams={"web": StreamOptions(count_lines=False)}) as rig:
+        rig.put(b"x", b"x")
+
+        counts = web_counts(rig)
+        assert (counts["records_accepted"], counts["lines"], counts["duplicates"]) == (2, 0, 0)
