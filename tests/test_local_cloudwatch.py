@@ -82,7 +82,7 @@ def test_the_query_protocol_is_understood() -> None:
     [
         pytest.param(
             {"Action": "PutMetricData", "Namespace": "kagent"},
-            b"<Code>MissingRequiredParameterException</Code>",
+            b"<Code>MissingParameter</Code>",
             id="no data",
         ),
         pytest.param(

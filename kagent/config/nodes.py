@@ -131,6 +131,11 @@ def items_of(node: Node | None) -> AnySequence[Node]:
     return node.items if isinstance(node, Sequence) else ()
 
 
+def text_of(node: Node | None) -> str | None:
+    """Return the text that a node is; None for anything else."""
+    return node.value if isinstance(node, Scalar) and isinstance(node.value, str) else None
+
+
 def plain(node: Node) -> object:
     """Return a node as Python values: dicts, tuples and scalars."""
     if isinstance(node, Mapping):

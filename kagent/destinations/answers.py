@@ -26,7 +26,7 @@ def ask(
         CallError: the call failed. When credentials may be the reason, the client is given up:
             botocore reads a file such as ~/.aws/credentials only once.
     """
-    from botocore import exceptions  # noqa: PLC0415 -- heavy: see aws.py
+    from botocore import exceptions  # heavy: see aws.py
 
     is_sent = False
     try:

@@ -93,7 +93,7 @@ def connect(service: str, aws: AwsOptions, connections_max: int) -> Any:
             exist, ...
         ValueError: the endpoint URL is none.
     """
-    from botocore import config, exceptions, session  # noqa: PLC0415 -- heavy: see above
+    from botocore import config, exceptions, session  # heavy: see above
 
     chain = session.Session()
     chain.register_component("data_loader", _descriptions())
@@ -121,7 +121,7 @@ def connect(service: str, aws: AwsOptions, connections_max: int) -> Any:
 @functools.cache
 def _descriptions() -> Any:
     """Return the loader of AWS's endpoint and API descriptions; it keeps what it has read."""
-    from botocore import loaders  # noqa: PLC0415 -- heavy: see above
+    from botocore import loaders  # heavy: see above
 
     return loaders.create_loader(os.environ.get("AWS_DATA_PATH"))
 

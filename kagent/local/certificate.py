@@ -5,40 +5,37 @@ The only place that needs `cryptography`, and only when TLS was asked for.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import ipaddress
 import os
+import shutil
 import ssl
+import tempfile
+import weakref
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Pair:
-    """A certificate, which is its own CA, and its key, both as PEM."""
+class Identity:
+    """A key, and a certificate that is its own CA, in files that live as long as this object."""
 
-    certificate: bytes
-    key: bytes
-
-    def server_context(self, directory: str) -> tuple[ssl.SSLContext, str]:
-        """Write both into a directory; return the server's context and the CA file."""
-        ca_file = os.path.join(directory, "ca.pem")
+    def __init__(self) -> None:
+        directory = tempfile.mkdtemp(prefix="kagent-local-")  # 0700
+        weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
+        self.ca_file = os.path.join(directory, "ca.pem")
         key_file = os.path.join(directory, "key.pem")
-        with open(ca_file, "wb") as file:
-            file.write(self.certificate)
-        with open(os.open(key_file, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
-            file.write(self.key)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        for path, content in zip((self.ca_file, key_file), _self_signed(), strict=True):
+            with open(path, "wb") as file:
+                file.write(content)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         # https://docs.aws.amazon.com/streams/latest/dev/infrastructure-security.html, 2026-11
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(ca_file, key_file)
-        return context, ca_file
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.load_cert_chain(self.ca_file, key_file)
 
 
-def self_signed() -> Pair:
-    """Make a key and a certificate for localhost, 127.0.0.1 and ::1, valid for a day."""
-    from cryptography import x509  # noqa: PLC0415 -- an optional dependency
-    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+def _self_signed() -> tuple[bytes, bytes]:
+    """Return a certificate for localhost, 127.0.0.1 and ::1, valid for a day, and its key."""
+    from cryptography import x509an optional dependency
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kagent.local")])
@@ -84,4 +81,4 @@ def self_signed() -> Pair:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    return Pair(certificate.public_bytes(serialization.Encoding.PEM), key_pem)
+    return certificate.public_bytes(serialization.Encoding.PEM), key_pem

@@ -68,6 +68,13 @@ class Faults:
         if not 400 <= self.fail_status <= 599:
             raise ValueError(f"fail_status: found {self.fail_status}, expected 400 to 599")
 
+    def apply_to(self, operation: str, stream: str | None) -> bool:
+        """Return whether these faults are meant for this operation and stream.
+
+        A stream of None is not known yet: then only faults that are for all streams apply.
+        """
+        return operation in self.operations and (not self.streams or stream in self.streams)
+
 
 def faults_from_json(value: object) -> Faults:
     """Return the faults that a JSON object describes.
@@ -130,16 +137,6 @@ class FaultSource:
         with self._lock:
             self._counts[kind] += times
 
-    def is_for(self, operation: str, stream: str | None = None) -> bool:
-        """Return whether faults apply to this operation and stream.
-
-        A stream of None is not known yet: then only faults that are for all streams apply.
-        """
-        faults = self._faults
-        if operation not in faults.operations:
-            return False
-        return not faults.streams or stream in faults.streams
-
     def draw_early(self, operation: str) -> Outcome:
         """Draw what befalls a call before its body is read; its stream is not known then."""
         return self._draw_one(operation, None, ("reset", "fail_early"))
@@ -152,7 +149,7 @@ class FaultSource:
         self, operation: str, stream: str | None, outcomes: tuple[Outcome, ...]
     ) -> Outcome:
         with self._lock:
-            if self.is_for(operation, stream):
+            if self._faults.apply_to(operation, stream):
                 for outcome in outcomes:
                     if self._drawn(outcome, getattr(self._faults, f"{outcome}_share")):
                         return outcome
@@ -165,11 +162,9 @@ class FaultSource:
 
     def draw_refused(self, operation: str, stream: str, records: int) -> list[int]:
         """Draw which records of a call are refused; return their indexes."""
-        share = self._faults.refuse_share
-        if not share:
-            return []
         with self._lock:
-            if not self.is_for(operation, stream):
+            share = self._faults.refuse_share
+            if not share or not self._faults.apply_to(operation, stream):
                 return []
             return [index for index in range(records) if self._drawn("refuse", share)]
 

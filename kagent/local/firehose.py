@@ -109,7 +109,7 @@ class Firehose:
             if not stream.requests.has(1):
                 raise errors.ServiceError(*_SLOW_DOWN, status=503)
             stream.requests.tokens -= 1
-        code = self._source.faults.refuse_code
+        code = call.wanted.refuse_code
         why = intake.INTERNAL_FAILURE if code == intake.INTERNAL_FAILURE.code else _SLOW_DOWN
         drawn = self._source.draw_refused(call.operation, stream.name, len(sizes))
         refused = dict.fromkeys(drawn, why)

@@ -14,15 +14,20 @@ import typing
 from kagent.local import errors, faults, records
 
 Json = dict[str, typing.Any]
+NO_FAULTS = faults.Faults()
 
 
 @dataclasses.dataclass(slots=True)
 class Call:
-    """One API call under way: which stream it is for, what befalls it, what it stored."""
+    """One API call under way: which stream it is for, what befalls it, what it stored.
+
+    `wanted` are the faults in force when it came; another call may replace them meanwhile.
+    """
 
     operation: str = ""
     stream: str = ""
     store: records.Store | None = None
+    wanted: faults.Faults = NO_FAULTS
     outcome: faults.Outcome = ""
     stored: records.Unsettled | None = None
 
@@ -92,8 +97,8 @@ def datas_of(entries: list[Json], data_bytes_max: int) -> list[bytes]:
 
 def check_poison(datas: list[bytes], source: faults.FaultSource, call: Call, code: str) -> None:
     """Refuse the whole call when a record holds what the faults in force call poison."""
-    poison = source.faults.poison.encode()
-    if poison and source.is_for(call.operation, call.stream):
+    poison = call.wanted.poison.encode()
+    if poison:
         for index, data in enumerate(datas):
             if poison in data:
                 source.count("poison")

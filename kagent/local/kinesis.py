@@ -64,7 +64,7 @@ class KinesisWriter:
     ) -> dict[int, intake.Refusal]:
         """Decide which records are not taken: drawn faults first, then full shards."""
         refused: dict[int, intake.Refusal] = {}
-        code = self._source.faults.refuse_code or _PRODUCED_TOO_FAST
+        code = call.wanted.refuse_code or _PRODUCED_TOO_FAST
         for index in self._source.draw_refused(call.operation, stream.name, len(targets)):
             refused[index] = self._refusal(code, stream, targets[index])
         by_shard: dict[shards.Shard, list[int]] = collections.defaultdict(list)
@@ -91,8 +91,7 @@ class KinesisWriter:
         call: intake.Call,
         now_s: float,
     ) -> list[bool]:
-        throttled = self._source.faults.throttle_shards
-        if shard.id in throttled and self._source.is_for(call.operation, stream.name):
+        if shard.id in call.wanted.throttle_shards:
             self._source.count("throttle_shard", len(sizes))
             return [False] * len(sizes)
         if not stream.options.is_throttled:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from kagent.local import cloudwatch, errors, http1, intake
+from kagent.local import cloudwatch, errors, http1, intake, limits
 
 _FORM = "application/x-www-form-urlencoded"
 _XML_NAMESPACE = "http://monitoring.amazonaws.com/doc/2010-08-01/"
@@ -35,6 +35,10 @@ _APIS = {
     "GraniteServiceVersion20100801": Api("monitoring", "application/x-amz-json-1.0"),
 }
 _QUERY = Api("monitoring", "text/xml", is_query=True)
+_QUERY_CODES = {  # where the query protocol's code is not the JSON one
+    "InvalidParameterValueException": "InvalidParameterValue",
+    "MissingRequiredParameterException": "MissingParameter",
+}
 UNKNOWN = Api("", "application/x-amz-json-1.1")
 
 
@@ -68,6 +72,8 @@ def operation_of(request: http1.Request) -> tuple[Api, str]:
 
 def params_of(request: http1.Request, api: Api) -> intake.Json:
     """Return the parameters in a request's body."""
+    if api.signing_name == "monitoring" and len(request.body) > limits.PUT_METRIC_DATA_BYTES_MAX:
+        raise errors.ServiceError("RequestEntityTooLargeException", "Request is too large", 413)
     body = _plain_body(request)
     if api.is_query:
         return cloudwatch.params_of_form(body)
@@ -112,10 +118,16 @@ def error_bytes(api: Api, error: errors.ServiceError, request_id: str) -> bytes:
     """Return the body of an answer that refuses the call."""
     if not api.is_query:
         return orjson.dumps({"__type": error.code, "message": error.message})
-    fault = "Sender" if error.status < 500 else "Receiver"
+    code, fault = query_error(error).split(";")
     return (
         f'<ErrorResponse xmlns="{_XML_NAMESPACE}"><Error><Type>{fault}</Type>'
-        f"<Code>{html.escape(error.code)}</Code>"
+        f"<Code>{html.escape(code)}</Code>"
         f"<Message>{html.escape(error.message)}</Message></Error>"
         f"<RequestId>{request_id}</RequestId></ErrorResponse>"
     ).encode()
+
+
+def query_error(error: errors.ServiceError) -> str:
+    """Return the code that the query protocol has for an error, and whose fault it is."""
+    fault = "Sender" if error.status < 500 else "Receiver"
+    return f"{_QUERY_CODES.get(error.code, error.code)};{fault}"

@@ -7,8 +7,6 @@ thread and socket, whatever they wait for, and returns when they have.
 from __future__ import annotations
 
 import socket
-import ssl
-import tempfile
 import threading
 import types
 from typing import Self
@@ -27,22 +25,20 @@ class Server:
         host: str,
         port: int,
         *,
-        pair: certificate.Pair | None,
+        identity: certificate.Identity | None,
         idle_timeout_s: float,
         connections_max: int,
     ) -> None:
         self._application = application
         self._host = host
         self._port = port
-        self._pair = pair
+        self._context = identity.context if identity else None
+        self.ca_file = identity.ca_file if identity else None  # what a client has to trust
         self._idle_timeout_s = idle_timeout_s
         self._connections_max = connections_max
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._connections: dict[threading.Thread, connection.Connection] = {}
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
-        self._context: ssl.SSLContext | None = None
-        self.ca_file: str | None = None  # with TLS: what a client has to trust
         self.connections_accepted = 0
 
     def open(self) -> None:
@@ -52,9 +48,6 @@ class Server:
             (self._host, self._port), family=family, backlog=_ACCEPT_BACKLOG
         )
         self._port = self._listener.getsockname()[1]
-        if self._pair is not None:
-            self._directory = tempfile.TemporaryDirectory(prefix="kagent-local-")
-            self._context, self.ca_file = self._pair.server_context(self._directory.name)
         self._acceptor = threading.Thread(target=self._accept, name="kagent-local-accept")
         self._acceptor.start()
 
@@ -72,8 +65,6 @@ class Server:
             open_connection.abort()
         for thread in open_now:
             thread.join()
-        if self._directory is not None:
-            self._directory.cleanup()
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +81,7 @@ class Server:
     def endpoint_url(self) -> str:
         """Return what a client's endpoint_url shall be."""
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{'https' if self._pair else 'http'}://{host}:{self._port}"
+        return f"{'https' if self._context else 'http'}://{host}:{self._port}"
 
     def _accept(self) -> None:
         while not self._stopping.is_set():

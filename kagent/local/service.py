@@ -83,7 +83,7 @@ class Service:
         self._verifier = sigv4.SignatureVerifier(service_options, wall)
         self._random = random.Random(service_options.seed)
         self._lock = threading.Lock()
-        self._pair: certificate.Pair | None = None
+        self._identity: certificate.Identity | None = None
         self._operation_counts: collections.Counter[str] = collections.Counter()
         self._refused_counts: collections.Counter[str] = collections.Counter()
         writer = kinesis.KinesisWriter(self._streams, self.source, monotonic, wall)
@@ -107,13 +107,13 @@ class Service:
         certificate are those from before.
         """
         with self._lock:
-            if self.options.tls and self._pair is None:
-                self._pair = certificate.self_signed()
+            if self.options.tls and self._identity is None:
+                self._identity = certificate.Identity()
         opened = server.Server(
             self,
             host,
             port,
-            pair=self._pair,
+            identity=self._identity,
             idle_timeout_s=self.options.idle_timeout_s,
             connections_max=self.options.connections_max,
         )
@@ -198,7 +198,7 @@ class Service:
         if outcome == "reset":
             return "reset"
         if outcome == "fail_early":
-            return self._refusal(protocol.UNKNOWN, self._injected())
+            return self._refusal(protocol.UNKNOWN, _injected(self.source.faults))
         return None
 
     def answer(self, request: http1.Request) -> connection.Answer:
@@ -231,12 +231,14 @@ class Service:
             self._verifier.verify(request, api.signing_name)
         params = protocol.params_of(request, api)
         self._name_stream(params, api, call)
+        if self.source.faults.apply_to(call.operation, call.stream):
+            call.wanted = self.source.faults
         call.outcome = self.source.draw_outcome(call.operation, call.stream)
         if call.outcome == "fail":
-            raise self._injected()
+            raise _injected(call.wanted)
         result = operation(params, call)
         if call.outcome == "fail_late":
-            raise self._injected()
+            raise _injected(call.wanted)
         return result
 
     def _name_stream(self, params: intake.Json, api: protocol.Api, call: intake.Call) -> None:
@@ -258,15 +260,11 @@ class Service:
         if call.store is not None:
             call.store.count_refused_call(code)
 
-    def _injected(self) -> errors.ServiceError:
-        wanted = self.source.faults
-        return errors.ServiceError(wanted.fail_code, "A fault on request.", wanted.fail_status)
-
     def _refusal(self, api: protocol.Api, error: errors.ServiceError) -> connection.Answer:
         answer = self._headed(error.status, api)
         answer.body = protocol.error_bytes(api, error, answer.headers["x-amzn-RequestId"])
         if api.signing_name == "monitoring":
-            answer.headers["x-amzn-query-error"] = f"{error.code};Sender"
+            answer.headers["x-amzn-query-error"] = protocol.query_error(error)
         return answer
 
     def _headed(self, status: int, api: protocol.Api) -> connection.Answer:
@@ -281,17 +279,20 @@ class Service:
 
     def _with_faults(self, answer: connection.Answer, call: intake.Call) -> connection.Answer:
         """Give an answer its fate on the wire, and let the store learn of it."""
-        wanted = self.source.faults
         answer.sending = _SENDING.get(call.outcome, "whole")
-        answer.slow_s = wanted.slow_s
+        answer.slow_s = call.wanted.slow_s
+        answer.delay_s = call.wanted.latency_s
+        if answer.delay_s:
+            self.source.count("latency")
         if answer.sending == "partly":
             answer.part = self.source.draw_part()
-        if wanted.latency_s and self.source.is_for(call.operation, call.stream):
-            self.source.count("latency")
-            answer.delay_s = wanted.latency_s
         if call.stored is not None:
             answer.settle = functools.partial(_settle, call.stored, answer.status == 200)
         return answer
+
+
+def _injected(wanted: faults.Faults) -> errors.ServiceError:
+    return errors.ServiceError(wanted.fail_code, "A fault on request.", wanted.fail_status)
 
 
 def _settle(stored: records.Unsettled, is_success: bool, is_sent: bool, /) -> None:  # noqa: FBT001
