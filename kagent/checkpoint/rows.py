@@ -40,6 +40,7 @@ CREATE TABLE checkpoint (
     older TEXT NOT NULL,             -- JSON: frontiers
     ranges TEXT NOT NULL,            -- JSON: start, end, digest of each
     split_digest TEXT NOT NULL,
+    size INTEGER NOT NULL,           -- when last looked at
     unseen_s REAL NOT NULL,
     PRIMARY KEY (flow, tail_id)
 ) WITHOUT ROWID;
@@ -58,6 +59,7 @@ _VALUES = (
     "older",
     "ranges",
     "split_digest",
+    "size",
     "unseen_s",
 )
 # Nothing but the names above goes into the text of the statement.
@@ -94,6 +96,7 @@ def row_of(flow: str, checkpoint: model.Checkpoint) -> dict[str, object]:
         "older": text_of([[older.offset, older.digest.hex()] for older in checkpoint.older]),
         "ranges": text_of([[r.start, r.end, r.digest.hex()] for r in checkpoint.ranges]),
         "split_digest": checkpoint.split_digest,
+        "size": checkpoint.size,
         "unseen_s": checkpoint.unseen_s,
     }
 
@@ -120,6 +123,7 @@ def checkpoint_of(row: sqlite3.Row) -> model.Checkpoint:
         older=tuple(model.Frontier(o, bytes.fromhex(d)) for o, d in older),
         ranges=tuple(model.SettledRange(s, e, bytes.fromhex(d)) for s, e, d in ranges),
         split_digest=row["split_digest"],
+        size=row["size"],
         unseen_s=row["unseen_s"],
     )
 

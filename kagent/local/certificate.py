@@ -33,7 +33,7 @@ class Identity:
 
 def _self_signed() -> tuple[bytes, bytes]:
     """Return a certificate for localhost, 127.0.0.1 and ::1, valid for a day, and its key."""
-    from cryptography import x509an optional dependency
+    from cryptography import x509  # an optional dependency
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 

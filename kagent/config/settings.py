@@ -1,0 +1,128 @@
+"""A configuration that was found right, with every default in its place: what the daemon runs on.
+
+The options of a part (`source`, `aws`, ...) stay the models that are declared beside that part.
+What depends on other keys, such as a buffer's share of the memory, is a plain value here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+
+from kagent import batch, checkpoint, deadletter, destinations, discovery, model, split
+from kagent.config import schema
+from kagent.destinations import aws, firehose, kinesis
+
+_MIB = 1024**2
+_BLOCK_BYTES = _MIB  # the most that a flow reads at once
+_BUFFER_BYTES = 16 * _MIB
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kind:
+    """What a kind of destination allows, and how a flow batches for it unless told otherwise."""
+
+    limits: model.BatchLimits
+    batch: batch.BatchSettings
+
+
+KINDS: Mapping[str, Kind] = {  # by key of `destination`
+    "kinesis": Kind(kinesis.LIMITS, batch.BatchSettings(1.0, 500, 5 * _MIB)),
+    "firehose": Kind(firehose.LIMITS, batch.BatchSettings(10.0, 500, 4 * _MIB)),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FlowConfig:
+    """One flow."""
+
+    name: str
+    renamed_from: str | None
+    source: discovery.SourceOptions
+    destination: destinations.DestinationOptions
+    batch: batch.BatchSettings
+    oversize: split.OversizePolicy
+    max_in_flight: int
+    max_buffer: int  # bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Config:
+    """A whole configuration; `file` is where it was read."""
+
+    file: str
+    state_dir: str
+    max_memory: int  # bytes
+    drain_timeout: float  # seconds
+    checkpoint: checkpoint.CheckpointOptions
+    dead_letter: deadletter.DeadLetterOptions
+    forget: tuple[str, ...]
+    log: schema.Log
+    aws: aws.AwsOptions
+    metrics: schema.Metrics
+    flows: tuple[FlowConfig, ...]
+
+    @property
+    def dead_letter_dir(self) -> str:
+        """Where dead letters go."""
+        return self.dead_letter.dir or os.path.join(self.state_dir, "dead-letter")
+
+    @property
+    def buffers_bytes(self) -> int:
+        """The most that all flows together hold in memory."""
+        return sum(flow.max_buffer for flow in self.flows)
+
+
+def resolve(file: str, root: schema.Root) -> Config:
+    """Return a configuration in which every problem was looked for and none was found."""
+    return Config(
+        file=file,
+        state_dir=root.state_dir,
+        max_memory=root.max_memory,
+        drain_timeout=root.drain_timeout,
+        checkpoint=root.checkpoint,
+        dead_letter=root.dead_letter,
+        forget=root.forget,
+        log=root.log,
+        aws=root.aws,
+        metrics=root.metrics,
+        flows=tuple(_resolve_flow(flow, root) for flow in root.flows),
+    )
+
+
+def default_buffer(max_memory: int, flows: int, least: int) -> int:
+    """Return the max_buffer of a flow that does not set it: a share, but never too little."""
+    return max(least, min(_BUFFER_BYTES, max_memory // flows))
+
+
+def least_buffer(max_line: int, limits: model.BatchLimits) -> int:
+    """Return the least max_buffer with which a flow never stands still, in bytes.
+
+    While its longest record waits for the rest of a batch, another one and the block that it is
+    in must find room.
+    """
+    return 2 * (min(max_line, limits.record_bytes_max) + _BLOCK_BYTES)
+
+
+def _resolve_flow(flow: schema.Flow, root: schema.Root) -> FlowConfig:
+    kind = KINDS["kinesis" if flow.destination.kinesis else "firehose"]
+    destination = flow.destination.kinesis or flow.destination.firehose
+    assert destination is not None
+    wished, default = flow.batch, kind.batch
+    least = least_buffer(flow.source.max_line, kind.limits)
+    return FlowConfig(
+        name=flow.name,
+        renamed_from=flow.renamed_from,
+        source=flow.source,
+        destination=destination,
+        batch=batch.BatchSettings(
+            max_age_s=default.max_age_s if wished.max_age is None else wished.max_age,
+            records_max=wished.max_records or default.records_max,
+            bytes_max=wished.max_bytes or default.bytes_max,
+            is_ordered=flow.max_in_flight == 1,
+        ),
+        oversize=flow.oversize,
+        max_in_flight=flow.max_in_flight,
+        max_buffer=flow.max_buffer or default_buffer(root.max_memory, len(root.flows), least),
+    )
