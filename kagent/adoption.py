@@ -22,7 +22,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 
-from kagent import checkpoint, config, destinations, errors, roster
+from kagent import checkpoint, config, errors, roster
 
 _log = logging.getLogger("kagent.agent")
 
@@ -58,7 +58,7 @@ def adopt(
     """
     known = [FlowFacts(one.name, one.paths, one.destination) for one in store.flows()]
     configured = [
-        FlowFacts(one.name, one.source.paths, destinations.describe(one.target), one.renamed_from)
+        FlowFacts(one.name, one.source.paths, one.destination.description, one.renamed_from)
         for one in loaded.flows
     ]
     plan = plan_adoptions(known, configured, loaded.forget)

@@ -71,7 +71,7 @@ class Agent:
         self._environ = environ
         self._clock = system.SystemClock()
         self._files = system.OsFiles()
-        self._notify = sdnotify.Notifier(environ)
+        self._notify = sdnotify.Notifier(environ, self._clock)
         self._store = checkpoint.CheckpointStore(loaded.state_dir)
         self._dead_letters = deadletter.DeadLetters(
             loaded.dead_letter.dir or os.path.join(loaded.state_dir, "dead-letter"),
@@ -111,6 +111,7 @@ class Agent:
             signal.signal(number, self._on_signal)
         self._checkpoints.start()
         self._service.start()
+        self._watch.open()
         for one in self._config.flows:
             self._start(one, estates[one.name])
         _log.info("started pid=%d config=%s flows=%d", os.getpid(), self._path, len(self._slots))
@@ -142,11 +143,10 @@ class Agent:
         self._watch.set_directories(directories)
         if not self._is_ready and all(self._is_started(slot) for slot in self._slots.values()):
             self._is_ready = True
-            self._notify.ready()
+            self._notify.ready(self._status())
             _log.info("ready flows=%d", len(self._slots))
         self._notify.watchdog()
-        conditions = {name: slot.life.flow.condition for name, slot in self._slots.items()}
-        self._notify.status(report.status_line(conditions, now))
+        self._notify.status(self._status())
         self._export(now)
 
     def _is_started(self, slot: _Slot) -> bool:
@@ -199,7 +199,7 @@ class Agent:
         settings = flow.FlowSettings(
             name=one.name,
             source=one.source,
-            batch=one.batch_settings,
+            batch=one.batch,
             oversize=one.oversize,
             max_in_flight=one.max_in_flight,
             max_buffer_bytes=one.max_buffer,
@@ -208,7 +208,7 @@ class Agent:
         )
         return incarnation.Incarnation(
             settings,
-            destinations.make(one.target, loaded.aws, one.max_in_flight),
+            destinations.make(one.destination, loaded.aws, one.max_in_flight),
             self._files,
             self._clock,
             self._checkpoints,
@@ -228,7 +228,7 @@ class Agent:
             )
         except (errors.ConfigError, errors.CheckpointError, TimeoutError, OSError) as error:
             _log.error("reload refused config=%s; the old one runs on\n%s", self._path, error)
-            self._notify.ready()
+            self._notify.ready(self._status())
             return
         was, self._config = self._config, loaded
         wanted = {one.name: one for one in loaded.flows}
@@ -248,7 +248,7 @@ class Agent:
                 del self._slots[name]
         self._start_new(wanted)
         _log.info("reloaded config=%s flows=%d changed=%d", self._path, len(wanted), len(ending))
-        self._notify.ready()
+        self._notify.ready(self._status())
 
     def _start_new(self, wanted: Mapping[str, config.FlowConfig]) -> None:
         for name, one in wanted.items():
@@ -284,7 +284,7 @@ class Agent:
         self._wake.set()
 
     def _stop(self) -> None:
-        self._notify.stopping()
+        self._notify.stopping("waiting for answers under way")
         drain_s = self._config.drain_timeout
         _log.info("stopping; answers under way are awaited, at most %.0f s", drain_s)
         self._watch.close()
@@ -308,11 +308,15 @@ class Agent:
             if directory in slot.life.flow.roster.directories:
                 slot.life.hint(directory)
 
+    def _status(self) -> str:
+        conditions = {name: slot.life.flow.condition for name, slot in self._slots.items()}
+        return report.status_line(conditions, self._clock.monotonic())
+
     def _export(self, now: float, *, is_last: bool = False) -> None:
         """Hand counters to the service thread, and log each flow's progress once a minute."""
         for slot in self._slots.values():
             five = slot.life.flow.condition.counts.five
-            self._service.add(slot.config.target.metric_label, five - slot.exported)
+            self._service.add(slot.config.destination.metric_label, five - slot.exported)
             slot.exported = five
         if now - self._progressed < PROGRESS_S and not is_last:
             return

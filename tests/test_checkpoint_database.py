@@ -151,11 +151,11 @@ def test_database_is_created_private_and_durable(path: str) -> None:
 
     connection = database.open_database(path, SCHEMA)
 
-    pragmas = ("application_id", "user_version", "journal_mode", "synchronous")
+    pragmas = ("application_id", "user_version", "journal_mode", "synchronous", "temp_store")
     found = [connection.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in pragmas]
     modes = {stat.S_IMODE(os.stat(file).st_mode) for file in (path, f"{path}-wal", f"{path}-shm")}
     connection.close()
-    assert found == [0x6B61676E, 1000, "wal", 2]
+    assert found == [0x6B61676E, 1000, "wal", 2, 2]
     assert modes == {0o600}
     assert not os.path.exists(f"{path}.new")
 

@@ -37,12 +37,12 @@ def test_data_points_of_boto3_arrive(rig: Rig) -> None:
     )
 
     (metric,) = rig.service.metrics()
-    assert metric["Namespace"] == "kagent"
-    assert metric["MetricName"] == "RecordsSent"
-    assert metric["Dimensions"] == [{"Name": "Flow", "Value": "web"}]
-    assert (metric["Value"], metric["Unit"]) == (7.0, "Count")
-    assert rig.service.counts()["metrics"] == {"calls": 1, "data_points": 1}
-    assert rig.admin("GET", "/_local/metrics") == (200, [metric])
+    assert "kagent" == metric["Namespace"]
+    assert "RecordsSent" == metric["MetricName"]
+    assert [{"Name": "Flow", "Value": "web"}] == metric["Dimensions"]
+    assert (7.0, "Count") == (metric["Value"], metric["Unit"])
+    assert {"calls": 1, "data_points": 1} == rig.service.counts()["metrics"]
+    assert (200, [metric]) == rig.admin("GET", "/_local/metrics")
 
 
 def test_large_calls_come_compressed(rig: Rig) -> None:
@@ -73,8 +73,8 @@ def test_the_query_protocol_is_understood() -> None:
         assert status == 200
         assert b"<PutMetricDataResponse " in answer
         first, second = rig.service.metrics()
-        assert first["Dimensions"] == [{"Name": "Flow", "Value": "web"}]
-        assert (first["Value"], second["MetricName"]) == ("1.5", "b")
+        assert [{"Name": "Flow", "Value": "web"}] == first["Dimensions"]
+        assert ("1.5", "b") == (first["Value"], second["MetricName"])
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,8 @@ def test_wrong_data_points_are_refused_together(
         **{"Content-Type": "application/x-amz-json-1.0"},
     )
 
-    assert (status, answer["__type"]) == (400, code)
-    assert rig.service.metrics() == []
+    assert (400, code) == (status, answer["__type"])
+    assert [] == rig.service.metrics()
 
 
 def test_a_call_is_at_most_a_megabyte(rig: Rig) -> None:
@@ -182,7 +182,7 @@ def test_a_call_is_at_most_a_megabyte(rig: Rig) -> None:
         **{"Content-Type": "application/x-amz-json-1.0"},
     )
 
-    assert (status, answer["__type"]) == (413, "RequestEntityTooLargeException")
+    assert (413, "RequestEntityTooLargeException") == (status, answer["__type"])
 
 
 def test_boto3_sees_the_code_of_a_refusal(rig: Rig) -> None:

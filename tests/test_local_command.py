@@ -40,9 +40,9 @@ def test_it_says_where_it_listens_and_ends_at_sigterm() -> None:
 
         process.send_signal(signal.SIGTERM)
 
-        assert process.wait(timeout=10) == 0
-        assert list(counts["streams"]["web"]["records_by_shard"].values()) == [0, 0]
-        assert counts["delivery_streams"]["audit"]["records_accepted"] == 0
+        assert 0 == process.wait(timeout=10)
+        assert [0, 0] == list(counts["streams"]["web"]["records_by_shard"].values())
+        assert 0 == counts["delivery_streams"]["audit"]["records_accepted"]
         assert ready["pid"] == process.pid
 
 
@@ -64,7 +64,7 @@ def test_wrong_arguments_end_it_with_usage(
     with pytest.raises(SystemExit) as ended:
         command.main(arguments)
 
-    assert ended.value.code == 2
+    assert 2 == ended.value.code
     output = capsys.readouterr()
-    assert output.out == ""
+    assert "" == output.out
     assert "error: " in output.err

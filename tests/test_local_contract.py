@@ -74,10 +74,10 @@ def test_hash_ranges_divide_the_keys(clients: dict[str, Any]) -> None:
     """Three shards own 2^128 keys in adjacent ranges from 0 on."""
     ranges = [shard["HashKeyRange"] for shard in shards(clients)]
 
-    assert len(ranges) == SHARDS
+    assert SHARDS == len(ranges)
     starts = [int(each["StartingHashKey"]) for each in ranges]
     ends = [int(each["EndingHashKey"]) for each in ranges]
-    assert (starts[0], ends[-1]) == (0, 2**128 - 1)
+    assert (0, 2**128 - 1) == (starts[0], ends[-1])
     assert starts[1:] == [end + 1 for end in ends[:-1]]
 
 
@@ -101,7 +101,7 @@ def test_an_explicit_hash_key_decides_before_the_partition_key(clients: dict[str
 
     answer = clients["kinesis"].put_records(StreamName="web", Records=[entry])
 
-    assert answer["Records"][0]["ShardId"] == "shardId-000000000000"
+    assert "shardId-000000000000" == answer["Records"][0]["ShardId"]
 
 
 @pytest.mark.parametrize(
@@ -147,10 +147,10 @@ def test_records_come_back_in_order_at_every_kind_of_iterator(clients: dict[str,
         return [record["Data"] for record in found if record["PartitionKey"] == "order"]
 
     assert sorted(numbers, key=int) == numbers
-    assert read("TRIM_HORIZON") == [b"1", b"2", b"3"]
-    assert read("AT_SEQUENCE_NUMBER", StartingSequenceNumber=numbers[1]) == [b"2", b"3"]
-    assert read("AFTER_SEQUENCE_NUMBER", StartingSequenceNumber=numbers[1]) == [b"3"]
-    assert read("LATEST") == []
+    assert [b"1", b"2", b"3"] == read("TRIM_HORIZON")
+    assert [b"2", b"3"] == read("AT_SEQUENCE_NUMBER", StartingSequenceNumber=numbers[1])
+    assert [b"3"] == read("AFTER_SEQUENCE_NUMBER", StartingSequenceNumber=numbers[1])
+    assert [] == read("LATEST")
 
 
 def test_get_records_pages_by_limit(clients: dict[str, Any]) -> None:
@@ -169,7 +169,7 @@ def test_get_records_pages_by_limit(clients: dict[str, Any]) -> None:
         pages.append([record["Data"] for record in page["Records"]])
         latest = page["NextShardIterator"]
 
-    assert pages == [[b"1", b"2"], [b"3"], []]
+    assert [[b"1", b"2"], [b"3"], []] == pages
 
 
 def test_the_summary_counts_open_shards(clients: dict[str, Any]) -> None:
@@ -177,9 +177,9 @@ def test_the_summary_counts_open_shards(clients: dict[str, Any]) -> None:
     answer = clients["kinesis"].describe_stream_summary(StreamName="web")
 
     summary = answer["StreamDescriptionSummary"]
-    assert (summary["StreamStatus"], summary["OpenShardCount"]) == ("ACTIVE", SHARDS)
-    assert summary["StreamARN"] == "arn:aws:kinesis:eu-west-1:123456789012:stream/web"
-    assert summary["RetentionPeriodHours"] == 24
+    assert ("ACTIVE", SHARDS) == (summary["StreamStatus"], summary["OpenShardCount"])
+    assert "arn:aws:kinesis:eu-west-1:123456789012:stream/web" == summary["StreamARN"]
+    assert 24 == summary["RetentionPeriodHours"]
 
 
 def test_firehose_answers_each_record(clients: dict[str, Any]) -> None:
@@ -189,7 +189,7 @@ def test_firehose_answers_each_record(clients: dict[str, Any]) -> None:
     )
 
     ids = {result["RecordId"] for result in answer["RequestResponses"]}
-    assert (answer["FailedPutCount"], len(ids)) == (0, 10)
+    assert (0, 10) == (answer["FailedPutCount"], len(ids))
 
 
 def test_an_unknown_delivery_stream_is_not_found(clients: dict[str, Any]) -> None:
@@ -203,12 +203,12 @@ def test_a_delivery_stream_describes_itself(clients: dict[str, Any]) -> None:
     answer = clients["firehose"].describe_delivery_stream(DeliveryStreamName="audit")
 
     described = answer["DeliveryStreamDescription"]
-    assert (described["DeliveryStreamStatus"], described["DeliveryStreamType"]) == (
+    assert (
         "ACTIVE",
         "DirectPut",
-    )
+    ) == (described["DeliveryStreamStatus"], described["DeliveryStreamType"])
     arn = "arn:aws:firehose:eu-west-1:123456789012:deliverystream/audit"
-    assert described["DeliveryStreamARN"].replace(":/", ":") == arn
+    assert arn == described["DeliveryStreamARN"].replace(":/", ":")
 
 
 def test_metrics_are_taken(clients: dict[str, Any]) -> None:
@@ -221,4 +221,4 @@ def test_metrics_are_taken(clients: dict[str, Any]) -> None:
         ],
     )
 
-    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert 200 == answer["ResponseMetadata"]["HTTPStatusCode"]

@@ -48,7 +48,7 @@ def test_a_share_of_records_is_refused_with_the_wanted_code(rig: Rig) -> None:
 
     total = kinesis["FailedRecordCount"] + firehose["FailedPutCount"]
     assert 150 < total < 250
-    assert rig.service.counts()["faults"] == {"refuse": total}
+    assert {"refuse": total} == rig.service.counts()["faults"]
     assert web_counts(rig)["records_refused"] == {"InternalFailure": kinesis["FailedRecordCount"]}
 
 
@@ -81,8 +81,8 @@ def test_a_whole_call_is_refused_and_stores_nothing(rig: Rig, status: int, code:
     with refused(code):
         rig.put(b"x")
 
-    assert rig.service.records("web") == []
-    assert web_counts(rig)["calls_refused"] == {code: 1}
+    assert [] == rig.service.records("web")
+    assert {code: 1} == web_counts(rig)["calls_refused"]
 
 
 def test_faults_max_ends_them(rig: Rig) -> None:
@@ -93,7 +93,7 @@ def test_faults_max_ends_them(rig: Rig) -> None:
         rig.put(b"x")
     rig.put(b"x")
 
-    assert rig.service.counts()["faults"] == {"fail": 1}
+    assert {"fail": 1} == rig.service.counts()["faults"]
 
 
 @pytest.mark.parametrize("kind", ["lose", "truncate"])
@@ -106,11 +106,11 @@ def test_a_lost_answer_is_stored_and_explains_its_duplicate(rig: Rig, kind: str)
     rig.put(*lines[1:], b"new\n")
 
     counts = web_counts(rig)
-    assert counts["records_answer_lost"] == 500
-    assert (counts["lines"], counts["lines_distinct"]) == (1000, 501)
-    assert (counts["duplicates_after_lost_answer"], counts["duplicates_other"]) == (499, 0)
+    assert 500 == counts["records_answer_lost"]
+    assert (1000, 501) == (counts["lines"], counts["lines_distinct"])
+    assert (499, 0) == (counts["duplicates_after_lost_answer"], counts["duplicates_other"])
     answers = [entry.answer for entry in rig.service.journal("web")]
-    assert answers == ["lost"] * 500 + ["good"] * 500
+    assert ["lost"] * 500 + ["good"] * 500 == answers
 
 
 def test_an_internal_error_after_storing_explains_duplicates_too(rig: Rig) -> None:
@@ -122,9 +122,9 @@ def test_an_internal_error_after_storing_explains_duplicates_too(rig: Rig) -> No
     rig.firehose.put_record_batch(DeliveryStreamName="audit", Records=[{"Data": b"x"}])
 
     counts = rig.service.counts()["delivery_streams"]["audit"]
-    assert (counts["duplicates_after_lost_answer"], counts["duplicates_other"]) == (1, 0)
+    assert (1, 0) == (counts["duplicates_after_lost_answer"], counts["duplicates_other"])
     answers = [entry.answer for entry in rig.service.delivery_journal("audit")]
-    assert answers == ["lost", "good"]
+    assert ["lost", "good"] == answers
 
 
 def test_a_duplicate_without_a_lost_answer_is_the_client_s_fault(rig: Rig) -> None:
@@ -134,7 +134,7 @@ def test_a_duplicate_without_a_lost_answer_is_the_client_s_fault(rig: Rig) -> No
     rig.put(b"one\n", b"three\n", b"three\n")
 
     counts = web_counts(rig)
-    assert (counts["duplicates_after_lost_answer"], counts["duplicates_other"]) == (0, 2)
+    assert (0, 2) == (counts["duplicates_after_lost_answer"], counts["duplicates_other"])
 
 
 def test_a_reset_connection_stored_nothing(rig: Rig) -> None:
@@ -143,8 +143,8 @@ def test_a_reset_connection_stored_nothing(rig: Rig) -> None:
 
     put_in_vain(rig, b"x")
 
-    assert rig.service.records("web") == []
-    assert rig.service.counts()["faults"] == {"reset": 1}
+    assert [] == rig.service.records("web")
+    assert {"reset": 1} == rig.service.counts()["faults"]
 
 
 def test_an_early_refusal_comes_before_the_body(rig: Rig) -> None:
@@ -153,7 +153,7 @@ def test_an_early_refusal_comes_before_the_body(rig: Rig) -> None:
 
     status, answer = rig.post("Kinesis_20131202.PutRecords", {"StreamName": "web"})
 
-    assert (status, answer["__type"]) == (403, "Denied")
+    assert (403, "Denied") == (status, answer["__type"])
 
 
 def test_a_slow_answer_arrives_whole(rig: Rig) -> None:
@@ -162,8 +162,8 @@ def test_a_slow_answer_arrives_whole(rig: Rig) -> None:
 
     answer = rig.put(b"x")
 
-    assert answer["FailedRecordCount"] == 0
-    assert [entry.answer for entry in rig.service.journal("web")] == ["good"]
+    assert 0 == answer["FailedRecordCount"]
+    assert ["good"] == [entry.answer for entry in rig.service.journal("web")]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_client_that_gave_up_has_lost_its_answer(wanted: Faults) -> None:
         with pytest.raises(LOST):
             client.put_records(StreamName="web", Records=[{"Data": b"x", "PartitionKey": "k"}])
 
-    assert [entry.answer for entry in rig.service.journal("web")] == ["lost"]
+    assert ["lost"] == [entry.answer for entry in rig.service.journal("web")]
 
 
 def test_a_resend_while_the_first_answer_is_under_way_is_explained() -> None:
@@ -203,8 +203,8 @@ def test_a_resend_while_the_first_answer_is_under_way_is_explained() -> None:
         )
 
         counts = web_counts(rig)
-        assert (counts["duplicates_after_lost_answer"], counts["duplicates_other"]) == (1, 0)
-        rig.server.close()
+        assert (1, 0) == (counts["duplicates_after_lost_answer"], counts["duplicates_other"])
+        rig.server.close()  # ends the wait, without an answer
         first.join()
 
 
@@ -218,8 +218,8 @@ def test_one_shard_can_be_throttled(rig: Rig) -> None:
 
     answer = rig.kinesis.put_records(StreamName="web", Records=records)
 
-    assert ["ErrorCode" in result for result in answer["Records"]] == [False, True, False, False]
-    assert rig.service.counts()["faults"] == {"throttle_shard": 1}
+    assert [False, True, False, False] == ["ErrorCode" in result for result in answer["Records"]]
+    assert {"throttle_shard": 1} == rig.service.counts()["faults"]
 
 
 def test_poison_refuses_the_call_that_holds_it(rig: Rig) -> None:
@@ -232,8 +232,8 @@ def test_poison_refuses_the_call_that_holds_it(rig: Rig) -> None:
         rig.firehose.put_record_batch(DeliveryStreamName="audit", Records=[{"Data": b"BAD"}])
     rig.put(b"good")
 
-    assert rig.service.records("web") == [b"good"]
-    assert rig.service.counts()["faults"] == {"poison": 2}
+    assert [b"good"] == rig.service.records("web")
+    assert {"poison": 2} == rig.service.counts()["faults"]
 
 
 def test_faults_apply_to_the_named_streams_and_operations_only(rig: Rig) -> None:
@@ -286,11 +286,11 @@ def test_faults_and_books_are_served_under_local(rig: Rig) -> None:
     _, deliveries = rig.admin("GET", "/_local/deliveries?stream=audit&from=1&limit=1")
 
     assert counts == rig.service.counts()
-    assert counts["faults"] == {"refuse": 1}
-    assert in_force["refuse_share"] == 1
-    assert journal["data"] == "Mgo="
-    assert (journal["order"], journal["answer"]) == (0, "good")
-    assert deliveries == {"order": 1, "data": "MQ=="}
+    assert {"refuse": 1} == counts["faults"]
+    assert 1 == in_force["refuse_share"]
+    assert "Mgo=" == journal["data"]
+    assert (0, "good") == (journal["order"], journal["answer"])
+    assert {"order": 1, "data": "MQ=="} == deliveries
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_wrong_questions_get_an_answer(rig: Rig, path: str, status: int) -> None
     """What is not there under /_local/ is answered with a status and a message."""
     answer = rig.admin("GET", path)
 
-    assert answer[0] == status
+    assert status == answer[0]
     assert answer[1]["message"]
 
 
@@ -316,7 +316,7 @@ def test_a_pattern_can_identify_lines() -> None:
         rig.put(b"n=1 a\nn=2 b\nheader\n", b"n=1 c\n")
 
         counts = web_counts(rig)
-        assert (counts["lines"], counts["lines_distinct"], counts["duplicates"]) == (3, 2, 1)
+        assert (3, 2, 1) == (counts["lines"], counts["lines_distinct"], counts["duplicates"])
 
 
 def test_packed_records_can_be_unpacked_for_counting() -> None:
@@ -326,7 +326,7 @@ def test_packed_records_can_be_unpacked_for_counting() -> None:
         rig.put(b"1\n2", b"2\n1")
 
         counts = web_counts(rig)
-        assert (counts["lines"], counts["lines_distinct"]) == (4, 2)
+        assert (4, 2) == (counts["lines"], counts["lines_distinct"])
 
 
 def test_lines_need_not_be_counted() -> None:
@@ -335,4 +335,4 @@ def test_lines_need_not_be_counted() -> None:
         rig.put(b"x", b"x")
 
         counts = web_counts(rig)
-        assert (counts["records_accepted"], counts["lines"], counts["duplicates"]) == (2, 0, 0)
+        assert (2, 0, 0) == (counts["records_accepted"], counts["lines"], counts["duplicates"])

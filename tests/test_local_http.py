@@ -33,7 +33,7 @@ def test_connections_are_kept_and_pipelined(rig: Rig) -> None:
 
     received = exchange(rig.server, get + bad)
 
-    assert received.count(b"HTTP/1.1 ") == 2
+    assert 2 == received.count(b"HTTP/1.1 ")
     assert received.index(b"HTTP/1.1 200 OK") < received.index(b"HTTP/1.1 404 Not Found")
 
 
@@ -48,7 +48,7 @@ def test_connections_end_when_the_client_says_so(rig: Rig, head: bytes) -> None:
     """After Connection: close, or in HTTP/1.0, one answer is the last."""
     received = exchange(rig.server, (head + b"\r\n") * 2)
 
-    assert received.count(b"HTTP/1.1 200 OK") == 1
+    assert 1 == received.count(b"HTTP/1.1 200 OK")
     assert b"\r\nConnection: close\r\n" in received
 
 
@@ -77,7 +77,7 @@ def test_what_is_no_request_is_refused_and_the_connection_ends(
     received = exchange(rig.server, sent)
 
     assert received.startswith(b"HTTP/1.1 %d " % status)
-    assert received.count(b"HTTP/1.1 ") == 1
+    assert 1 == received.count(b"HTTP/1.1 ")
 
 
 @given(st.binary(max_size=300))
@@ -177,7 +177,7 @@ def test_what_is_no_call_is_refused(
     """A request that names no operation, or whose body is not what it says, has a code."""
     _, answer = rig.send("POST", body, headers)
 
-    assert answer["__type"] == code
+    assert code == answer["__type"]
 
 
 def test_tls_is_served_with_a_certificate_of_its_own() -> None:
@@ -186,7 +186,7 @@ def test_tls_is_served_with_a_certificate_of_its_own() -> None:
         answer = rig.put(b"x")
 
         assert rig.server.endpoint_url.startswith("https://")
-        assert answer["FailedRecordCount"] == 0
+        assert 0 == answer["FailedRecordCount"]
         with pytest.raises(botocore.exceptions.SSLError):
             rig.client("kinesis", verify=True).describe_stream_summary(StreamName="web")
 
@@ -219,7 +219,7 @@ def test_an_outage_ends_with_everything_still_there() -> None:
         with rig.service.listen(port=port):
             rig.put(b"after")
 
-        assert rig.service.records("web") == [b"before", b"after"]
+        assert [b"before", b"after"] == rig.service.records("web")
 
 
 def test_idle_connections_are_closed() -> None:
@@ -228,7 +228,7 @@ def test_idle_connections_are_closed() -> None:
         host, port = rig.server.endpoint_url.removeprefix("http://").split(":")
 
         with socket.create_connection((host, int(port)), timeout=5) as sock:
-            assert sock.recv(1) == b""
+            assert b"" == sock.recv(1)
 
 
 def test_connections_beyond_the_maximum_are_closed() -> None:
@@ -238,10 +238,10 @@ def test_connections_beyond_the_maximum_are_closed() -> None:
         host, port = rig.server.endpoint_url.removeprefix("http://").split(":")
 
         with socket.create_connection((host, int(port)), timeout=5) as sock:
-            assert sock.recv(1) == b""
+            assert b"" == sock.recv(1)
 
         rig.put(b"x")
-        assert rig.server.connections_accepted == 2
+        assert 2 == rig.server.connections_accepted
 
 
 def test_closing_ends_every_thread_and_open_connection() -> None:
@@ -257,7 +257,7 @@ def test_closing_ends_every_thread_and_open_connection() -> None:
 
         for connection in held:
             connection.close()
-        assert set(threading.enumerate()) == before
+        assert before == set(threading.enumerate())
 
 
 def test_concurrent_writers_lose_nothing() -> None:
@@ -272,8 +272,8 @@ def test_concurrent_writers_lose_nothing() -> None:
         counts = rig.service.counts()["streams"]["web"]
         journal = rig.service.journal("web")
         assert counts["records_accepted"] == counts["lines_distinct"] == 8 * 20 * 10
-        assert len({entry.id for entry in journal}) == 8 * 20 * 10
-        assert counts["duplicates"] == 0
+        assert 8 * 20 * 10 == len({entry.id for entry in journal})
+        assert 0 == counts["duplicates"]
 
 
 def write(rig: Rig, writer: int) -> None:
@@ -289,4 +289,4 @@ def test_a_refused_call_leaves_the_connection_usable(rig: Rig) -> None:
     with refused("ResourceNotFoundException"):
         rig.put(b"x", stream="nope")
 
-    assert rig.put(b"x")["FailedRecordCount"] == 0
+    assert 0 == rig.put(b"x")["FailedRecordCount"]

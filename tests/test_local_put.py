@@ -36,10 +36,10 @@ def test_answer_has_the_size_and_form_of_a_real_one(rig: Rig) -> None:
 
     (result,) = answer["Records"]
     assert {"SequenceNumber", "ShardId"} == result.keys()
-    assert len(result["SequenceNumber"]) == 56
-    assert result["ShardId"][:-1] + "0" == "shardId-000000000000"
-    assert len(answer["ResponseMetadata"]["RequestId"]) == 36
-    assert answer["FailedRecordCount"] == 0
+    assert 56 == len(result["SequenceNumber"])
+    assert "shardId-000000000000" == result["ShardId"][:-1] + "0"
+    assert 36 == len(answer["ResponseMetadata"]["RequestId"])
+    assert 0 == answer["FailedRecordCount"]
 
 
 def test_records_go_where_the_md5_of_their_key_says(rig: Rig) -> None:
@@ -67,7 +67,7 @@ def test_hash_ranges_cover_all_keys_without_gap_or_overlap(rig: Rig) -> None:
 
     ranges = [shard["HashKeyRange"] for shard in shards]
 
-    assert ranges[0]["StartingHashKey"] == "0"
+    assert "0" == ranges[0]["StartingHashKey"]
     assert str(2**128 - 1) == ranges[-1]["EndingHashKey"]
     for left, right in itertools.pairwise(ranges):
         assert int(left["EndingHashKey"]) + 1 == int(right["StartingHashKey"])
@@ -83,10 +83,10 @@ def test_explicit_hash_key_wins_over_the_partition_key(rig: Rig) -> None:
         ],
     )
 
-    assert [result["ShardId"] for result in answer["Records"]] == [
+    assert [
         "shardId-000000000000",
         "shardId-000000000003",
-    ]
+    ] == [result["ShardId"] for result in answer["Records"]]
 
 
 def test_sequence_numbers_strictly_increase_in_a_shard(rig: Rig) -> None:
@@ -106,7 +106,7 @@ def test_a_stream_may_be_named_by_its_arn(rig: Rig) -> None:
 
     rig.kinesis.put_records(StreamARN=arn, Records=[record()])
 
-    assert rig.service.records("web") == [b"x"]
+    assert [b"x"] == rig.service.records("web")
     with refused("ResourceNotFoundException"):
         rig.kinesis.put_records(StreamARN=arn.replace("1234", "9999"), Records=[record()])
 
@@ -138,7 +138,7 @@ def test_put_records_refuses_what_aws_refuses(
         rig.kinesis.put_records(StreamName="web", Records=records)
 
     counts = rig.service.counts()["streams"]["web"]
-    assert counts["records_accepted"] == 0
+    assert 0 == counts["records_accepted"]
     assert {code: 1} == counts["calls_refused"]
 
 
@@ -185,7 +185,7 @@ def test_the_largest_record_is_accepted(size: int) -> None:
     with running(streams={"web": options}) as rig:
         answer = rig.put(b"x" * (size - 1))
 
-        assert answer["FailedRecordCount"] == 0
+        assert 0 == answer["FailedRecordCount"]
 
 
 def test_unknown_streams_are_not_found(rig: Rig) -> None:
@@ -201,7 +201,7 @@ def test_a_full_shard_refuses_records_one_by_one() -> None:
     with running() as rig:
         answers = [rig.put(*[b"x"] * 500), rig.put(*[b"x"] * 500), rig.put(*[b"x"] * 100)]
 
-        assert [answer["FailedRecordCount"] for answer in answers] == [0, 0, 100]
+        assert [0, 0, 100] == [answer["FailedRecordCount"] for answer in answers]
         (shard,) = {result["ShardId"] for result in answers[0]["Records"]}
         assert {
             "ErrorCode": "ProvisionedThroughputExceededException",
@@ -209,8 +209,8 @@ def test_a_full_shard_refuses_records_one_by_one() -> None:
             "under account 123456789012.",
         } == answers[2]["Records"][0]
         counts = rig.service.counts()["streams"]["web"]
-        assert counts["records_accepted"] == 1000
-        assert counts["records_refused"] == {"ProvisionedThroughputExceededException": 100}
+        assert 1000 == counts["records_accepted"]
+        assert {"ProvisionedThroughputExceededException": 100} == counts["records_refused"]
 
 
 def test_a_shard_refills_with_time() -> None:
@@ -222,7 +222,7 @@ def test_a_shard_refills_with_time() -> None:
         rig.clock.advance(0.5)
         answers = [rig.put(*[b"x"] * 500), rig.put(b"x")]
 
-        assert [answer["FailedRecordCount"] for answer in answers] == [0, 1]
+        assert [0, 1] == [answer["FailedRecordCount"] for answer in answers]
 
 
 def test_a_shard_takes_one_mib_a_second() -> None:
@@ -233,12 +233,12 @@ def test_a_shard_takes_one_mib_a_second() -> None:
 
         answer = rig.kinesis.put_records(StreamName="web", Records=records)
 
-        assert ["ErrorCode" in result for result in answer["Records"]] == [
+        assert [
             False,
             False,
             True,
             False,
-        ]
+        ] == ["ErrorCode" in result for result in answer["Records"]]
 
 
 def test_refused_records_keep_their_place_in_the_answer() -> None:
@@ -267,8 +267,8 @@ def test_put_record_batch_answers_one_record_id_each(rig: Rig) -> None:
     )
 
     ids = {result["RecordId"] for result in answer["RequestResponses"]}
-    assert (answer["FailedPutCount"], answer["Encrypted"]) == (0, False)
-    assert len(ids) == 500
+    assert (0, False) == (answer["FailedPutCount"], answer["Encrypted"])
+    assert 500 == len(ids)
     assert {224} == set(map(len, ids))
     assert [b"%d" % n for n in range(500)] == rig.service.deliveries("audit")
 
@@ -290,7 +290,7 @@ def test_put_record_batch_refuses_what_aws_refuses(
             DeliveryStreamName="audit", Records=[{"Data": data} for data in records]
         )
 
-    assert rig.service.deliveries("audit") == []
+    assert [] == rig.service.deliveries("audit")
 
 
 def test_put_record_batch_takes_exactly_four_mib(rig: Rig) -> None:
@@ -300,7 +300,7 @@ def test_put_record_batch_takes_exactly_four_mib(rig: Rig) -> None:
         Records=[{"Data": b"x" * 1000 * 1024}] * 4 + [{"Data": b"x" * 96 * 1024}],
     )
 
-    assert answer["FailedPutCount"] == 0
+    assert 0 == answer["FailedPutCount"]
 
 
 def test_a_delivery_stream_fed_by_kinesis_takes_no_puts() -> None:
@@ -312,7 +312,7 @@ def test_a_delivery_stream_fed_by_kinesis_takes_no_puts() -> None:
 
         described = rig.firehose.describe_delivery_stream(DeliveryStreamName="fed")
         kind = described["DeliveryStreamDescription"]["DeliveryStreamType"]
-        assert kind == "KinesisStreamAsSource"
+        assert "KinesisStreamAsSource" == kind
 
 
 def test_firehose_asks_to_slow_down_record_by_record() -> None:
@@ -323,11 +323,11 @@ def test_firehose_asks_to_slow_down_record_by_record() -> None:
             DeliveryStreamName="slow", Records=[{"Data": b"x" * 400}] * 3
         )
 
-        assert answer["FailedPutCount"] == 1
-        assert answer["RequestResponses"][2] == {
+        assert 1 == answer["FailedPutCount"]
+        assert {
             "ErrorCode": "ServiceUnavailableException",
             "ErrorMessage": "Slow down.",
-        }
+        } == answer["RequestResponses"][2]
 
 
 def test_firehose_refuses_calls_beyond_its_request_rate() -> None:
@@ -339,4 +339,4 @@ def test_firehose_refuses_calls_beyond_its_request_rate() -> None:
         with refused("ServiceUnavailableException", "Slow down."):
             rig.firehose.put_record_batch(DeliveryStreamName="slow", Records=[{"Data": b"2"}])
 
-        assert rig.service.deliveries("slow") == [b"1"]
+        assert [b"1"] == rig.service.deliveries("slow")

@@ -36,14 +36,14 @@ def test_a_record_larger_than_the_bucket_passes_when_it_is_full() -> None:
 
     admitted = [throughput.admit([250], now_s) for now_s in (0.0, 1.0, 2.0, 3.0)]
 
-    assert admitted == [[True], [False], [False], [True]]
+    assert [[True], [False], [False], [True]] == admitted
 
 
 def test_a_small_record_passes_behind_a_large_one() -> None:
     """Records are admitted one by one: the large one waits, the small one behind it passes."""
     throughput = rate.Throughput(1e9, 100, 100, 0.0)
 
-    assert throughput.admit([60, 90, 40], 0.0) == [True, False, True]
+    assert [True, False, True] == throughput.admit([60, 90, 40], 0.0)
 
 
 def test_time_that_runs_backwards_gives_nothing() -> None:
@@ -54,4 +54,4 @@ def test_time_that_runs_backwards_gives_nothing() -> None:
     bucket.refill(1.0)
     bucket.refill(5.5)
 
-    assert bucket.tokens == 5
+    assert 5 == bucket.tokens

@@ -39,12 +39,12 @@ def test_trim_horizon_reads_everything_with_keys_and_times(rig: Rig) -> None:
 
     answer = rig.kinesis.get_records(ShardIterator=iterator(rig, "TRIM_HORIZON"))
 
-    assert [record["Data"] for record in answer["Records"]] == [b"1", b"2"]
-    assert answer["Records"][0]["PartitionKey"] == "key"
+    assert [b"1", b"2"] == [record["Data"] for record in answer["Records"]]
+    assert "key" == answer["Records"][0]["PartitionKey"]
     assert answer["Records"][0]["SequenceNumber"] == put["Records"][0]["SequenceNumber"]
     arrived_at_s = answer["Records"][0]["ApproximateArrivalTimestamp"].timestamp()
     assert arrived_at_s == pytest.approx(rig.clock(), abs=0.001)
-    assert answer["MillisBehindLatest"] == 0
+    assert 0 == answer["MillisBehindLatest"]
 
 
 def test_latest_reads_only_what_comes_later(rig: Rig) -> None:
@@ -55,7 +55,7 @@ def test_latest_reads_only_what_comes_later(rig: Rig) -> None:
     rig.put(b"after")
 
     answer = rig.kinesis.get_records(ShardIterator=latest)
-    assert [record["Data"] for record in answer["Records"]] == [b"after"]
+    assert [b"after"] == [record["Data"] for record in answer["Records"]]
 
 
 def test_sequence_number_iterators_start_at_or_after_a_record(rig: Rig) -> None:
@@ -65,8 +65,8 @@ def test_sequence_number_iterators_start_at_or_after_a_record(rig: Rig) -> None:
     at = read(rig, "AT_SEQUENCE_NUMBER", StartingSequenceNumber=second)
     after = read(rig, "AFTER_SEQUENCE_NUMBER", StartingSequenceNumber=second)
 
-    assert at == [b"2", b"3"]
-    assert after == [b"3"]
+    assert [b"2", b"3"] == at
+    assert [b"3"] == after
 
 
 def test_a_shard_s_own_starting_sequence_number_reads_everything(rig: Rig) -> None:
@@ -77,7 +77,7 @@ def test_a_shard_s_own_starting_sequence_number_reads_everything(rig: Rig) -> No
 
     everything = read(rig, "AT_SEQUENCE_NUMBER", StartingSequenceNumber=start)
 
-    assert everything == [b"1"]
+    assert [b"1"] == everything
 
 
 def test_at_timestamp_starts_at_the_first_record_of_that_time(rig: Rig) -> None:
@@ -90,7 +90,7 @@ def test_at_timestamp_starts_at_the_first_record_of_that_time(rig: Rig) -> None:
 
     late = read(rig, "AT_TIMESTAMP", Timestamp=between)
 
-    assert late == [b"late"]
+    assert [b"late"] == late
     with refused("InvalidArgumentException"):
         iterator(rig, "AT_TIMESTAMP", Timestamp=future)
 
@@ -103,10 +103,10 @@ def test_get_records_returns_pages(rig: Rig) -> None:
     first = rig.kinesis.get_records(ShardIterator=iterator(rig, "TRIM_HORIZON"), Limit=2)
     second = rig.kinesis.get_records(ShardIterator=first["NextShardIterator"])
 
-    assert [record["Data"] for record in first["Records"]] == [b"1", b"2"]
+    assert [b"1", b"2"] == [record["Data"] for record in first["Records"]]
     assert first["MillisBehindLatest"] == pytest.approx(2000, abs=1)
-    assert [record["Data"] for record in second["Records"]] == [b"3"]
-    assert second["MillisBehindLatest"] == 0
+    assert [b"3"] == [record["Data"] for record in second["Records"]]
+    assert 0 == second["MillisBehindLatest"]
 
 
 def test_get_records_returns_at_most_10_mib(rig: Rig) -> None:
@@ -118,7 +118,7 @@ def test_get_records_returns_at_most_10_mib(rig: Rig) -> None:
     first = rig.kinesis.get_records(ShardIterator=iterator(rig, "TRIM_HORIZON"))
     second = rig.kinesis.get_records(ShardIterator=first["NextShardIterator"])
 
-    assert (len(first["Records"]), len(second["Records"])) == (10, 1)
+    assert (10, 1) == (len(first["Records"]), len(second["Records"]))
 
 
 def test_iterators_expire_after_five_minutes() -> None:
@@ -204,7 +204,7 @@ def test_wrong_reads_are_refused(
     """A read that asks for what is not there is refused with the code AWS documents."""
     status, answer = rig.post(f"Kinesis_20131202.{operation}", arguments)
 
-    assert (status, answer["__type"]) == (400, code)
+    assert (400, code) == (status, answer["__type"])
 
 
 def test_list_shards_gives_pages() -> None:
@@ -216,7 +216,7 @@ def test_list_shards_gives_pages() -> None:
             StreamName="web", ExclusiveStartShardId="shardId-000000000003"
         )
 
-        assert [len(page["Shards"]) for page in (first, second, after)] == [3, 2, 1]
+        assert [3, 2, 1] == [len(page["Shards"]) for page in (first, second, after)]
         assert "NextToken" not in second
 
 
@@ -227,10 +227,10 @@ def test_summary_tells_what_a_producer_must_know() -> None:
         answer = rig.kinesis.describe_stream_summary(StreamName="web")
 
         summary = answer["StreamDescriptionSummary"]
-        assert summary["OpenShardCount"] == 3
-        assert summary["MaxRecordSizeInKiB"] == 5 * 1024
-        assert summary["StreamModeDetails"] == {"StreamMode": "ON_DEMAND"}
-        assert summary["StreamStatus"] == "ACTIVE"
+        assert 3 == summary["OpenShardCount"]
+        assert 5 * 1024 == summary["MaxRecordSizeInKiB"]
+        assert {"StreamMode": "ON_DEMAND"} == summary["StreamModeDetails"]
+        assert "ACTIVE" == summary["StreamStatus"]
 
 
 def test_the_oldest_records_are_forgotten_beyond_the_bound() -> None:
@@ -242,10 +242,10 @@ def test_the_oldest_records_are_forgotten_beyond_the_bound() -> None:
 
         journal = rig.service.journal("web")
         assert 0 < len(journal) <= 100_000 / 250
-        assert journal[-1].order == 999
+        assert 999 == journal[-1].order
         assert [int(entry.data) for entry in journal] == [entry.order for entry in journal]
         assert read(rig, "TRIM_HORIZON") == [entry.data for entry in journal]
-        assert rig.service.counts()["streams"]["web"]["records_accepted"] == 1000
+        assert 1000 == rig.service.counts()["streams"]["web"]["records_accepted"]
 
 
 def test_records_need_not_be_kept() -> None:
@@ -253,11 +253,11 @@ def test_records_need_not_be_kept() -> None:
     with running(streams={"web": StreamOptions(keep_records=False)}) as rig:
         rig.put(b"1\n", b"2\n", b"2\n")
 
-        assert read(rig, "TRIM_HORIZON") == []
-        assert rig.service.records("web") == []
+        assert [] == read(rig, "TRIM_HORIZON")
+        assert [] == rig.service.records("web")
         counts = rig.service.counts()["streams"]["web"]
-        assert (counts["records_accepted"], counts["lines_distinct"]) == (3, 2)
-        assert counts["records_by_shard"] == {SHARD: 3}
+        assert (3, 2) == (counts["records_accepted"], counts["lines_distinct"])
+        assert {SHARD: 3} == counts["records_by_shard"]
 
 
 def test_the_journal_tells_order_place_and_answer(rig: Rig) -> None:
@@ -267,6 +267,6 @@ def test_the_journal_tells_order_place_and_answer(rig: Rig) -> None:
     entries = rig.service.journal("web", start=1)
 
     (entry,) = entries
-    assert (entry.order, entry.data, entry.partition_key) == (1, b"2", "key")
+    assert (1, b"2", "key") == (entry.order, entry.data, entry.partition_key)
     assert entry.id == put["Records"][1]["SequenceNumber"]
-    assert (entry.shard_id, entry.answer) == (SHARD, "good")
+    assert (SHARD, "good") == (entry.shard_id, entry.answer)

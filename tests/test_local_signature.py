@@ -28,7 +28,7 @@ def put_with(rig: Rig, **overrides: Any) -> Any:
 
 def test_the_right_credentials_pass(rig: Rig) -> None:
     """A request that botocore signed with the service's credentials is served."""
-    assert put_with(rig)["FailedRecordCount"] == 0
+    assert 0 == put_with(rig)["FailedRecordCount"]
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_wrong_credentials_are_refused(rig: Rig, overrides: dict[str, Any], code
     with refused(code):
         put_with(rig, **overrides)
 
-    assert rig.service.records("web") == []
-    assert rig.service.counts()["calls_refused"] == {code: 1}
+    assert [] == rig.service.records("web")
+    assert {code: 1} == rig.service.counts()["calls_refused"]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_signature_holds_five_minutes(rig: Rig, passed_s: float, message: str)
 def test_temporary_credentials_need_their_token() -> None:
     """With a session token in force, requests need exactly that token."""
     with running(session_token="token") as rig:
-        assert put_with(rig, aws_session_token="token")["FailedRecordCount"] == 0
+        assert 0 == put_with(rig, aws_session_token="token")["FailedRecordCount"]
 
         with refused("UnrecognizedClientException"):
             put_with(rig)
@@ -90,14 +90,14 @@ def test_unsigned_requests_are_refused(rig: Rig) -> None:
     _, unsigned = rig.send("POST", b"{}", headers)
     _, incomplete = rig.send("POST", b"{}", malformed)
 
-    assert unsigned["__type"] == "MissingAuthenticationTokenException"
-    assert incomplete["__type"] == "IncompleteSignatureException"
+    assert "MissingAuthenticationTokenException" == unsigned["__type"]
+    assert "IncompleteSignatureException" == incomplete["__type"]
 
 
 def test_verification_can_be_switched_off() -> None:
     """With checks_signatures off any credentials pass."""
     with running(checks_signatures=False) as rig:
-        assert put_with(rig, aws_access_key_id="anyone")["FailedRecordCount"] == 0
+        assert 0 == put_with(rig, aws_access_key_id="anyone")["FailedRecordCount"]
 
 
 def signed(body: bytes, token: str | None, clock: HandClock) -> http1.Request:

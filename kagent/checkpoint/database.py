@@ -168,5 +168,6 @@ def _verify(path: str, database: sqlite3.Connection) -> None:
         "journal_mode = WAL",
         "synchronous = FULL",
         f"journal_size_limit = {_WAL_BYTES_MAX}",
+        "temp_store = MEMORY",  # under systemd nothing but state_dir can be written
     ):
         database.execute(f"PRAGMA {pragma}").fetchall()

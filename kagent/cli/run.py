@@ -18,7 +18,7 @@ def run(config_option: str | None) -> int:
         logs.configure(loaded.log.level, loaded.log.format, os.environ)
         agent.Agent(path, loaded, os.environ).run()
     except errors.ConfigError as error:
-        print(config.render(error, path), file=sys.stderr)
+        print(error, file=sys.stderr)
         return EX_CONFIG
     except errors.CheckpointError as error:
         print(f"kagent: {error}", file=sys.stderr)

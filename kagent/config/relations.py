@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from kagent import errors, options, patterns
-from kagent.config import allowed, nodes, settings, validation
+from kagent import discovery, errors, model, options, patterns
+from kagent.config import allowed, nodes, schema, settings, validation
 
 _MIB = 1024**2
+_DEFAULT_MEMORY: int = schema.Root.model_fields["max_memory"].default
+_DEFAULT_LINE: int = discovery.SourceOptions.model_fields["max_line"].default
 
 
 def check(root: nodes.Mapping) -> Iterator[errors.Problem]:
@@ -113,19 +115,21 @@ def _check_destination(flow: nodes.Mapping) -> Iterator[errors.Problem]:
         yield place.problem(destination.path, f"found {found}, expected one of them")
 
 
-def _kind(flow: nodes.Mapping) -> settings.Kind | None:
-    """Return what is known of the kind of a flow's destination."""
-    destination = flow.get("destination")
-    keys = destination.entries if isinstance(destination, nodes.Mapping) else ()
-    return next((kind for key, kind in settings.KINDS.items() if key in keys), None)
-
-
 def _check_batch(flow: nodes.Mapping) -> Iterator[errors.Problem]:
-    kind, node = _kind(flow), flow.get("batch", "max_bytes")
+    limits, node = _limits(flow), flow.get("batch", "max_bytes")
     size_bytes = _size(node)
-    if kind and node and size_bytes and size_bytes > kind.limits.request_bytes_max:
-        limit = options.format_size(kind.limits.request_bytes_max)
-        yield validation.not_allowed(node, f"at most {limit}, the destination's limit of a request")
+    if limits and node and size_bytes and size_bytes > limits.request_bytes_max:
+        limit = options.format_size(limits.request_bytes_max)
+        yield validation.not_allowed(
+            node, f"at most {limit}, the destination's limit of a request"
+        )
+
+
+def _limits(flow: nodes.Mapping) -> model.BatchLimits | None:
+    """Return the limits of a flow's destination, None as long as it has none."""
+    known = (kind for key, kind in settings.KINDS.items() if flow.get("destination", key))
+    kind = next(known, None)
+    return kind.limits if kind else None
 
 
 # --- memory -----------------------------------------------------------------------------------
@@ -134,21 +138,26 @@ def _check_batch(flow: nodes.Mapping) -> Iterator[errors.Problem]:
 def _check_memory(root: nodes.Mapping, flows: list[nodes.Mapping]) -> Iterator[errors.Problem]:
     """Check that each flow can hold its longest record, and that all fit into max_memory."""
     memory = root.get("max_memory")
-    max_memory = _size(memory) if memory else settings.MAX_MEMORY
+    max_memory = _size(memory) if memory else _DEFAULT_MEMORY
     if max_memory is None:
         return
     total = 0
     for flow in flows:
-        least = settings.least_buffer(_size(flow.get("source", "max_line")), _kind(flow))
+        max_line = _size(flow.get("source", "max_line")) or _DEFAULT_LINE
+        least = settings.least_buffer(max_line, _limits(flow))
         own, own_bytes = flow.get("max_buffer"), _size(flow.get("max_buffer"))
         if own and own_bytes is not None and own_bytes < least:
-            expected = f"at least {options.format_size(least)}, twice the longest record and a block"
+            expected = (
+                f"at least {options.format_size(least)}, twice the longest record and a block"
+            )
             yield validation.not_allowed(own, expected)
         total += own_bytes or settings.default_buffer(max_memory, len(flows), least)
     if total > max_memory:
         found = memory.shown if memory else f"{options.format_size(max_memory)} by default"
         needed = options.format_size(-(-total // _MIB) * _MIB)
-        message = f"found {found}, expected at least {needed}, what the buffers of all flows may hold"
+        message = (
+            f"found {found}, expected at least {needed}, what the buffers of all flows may hold"
+        )
         yield root.place_of("max_memory").absence("max_memory", message)
 
 

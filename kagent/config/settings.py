@@ -96,19 +96,19 @@ def default_buffer(max_memory: int, flows: int, least: int) -> int:
     return max(least, min(_BUFFER_BYTES, max_memory // flows))
 
 
-def least_buffer(max_line: int, limits: model.BatchLimits) -> int:
+def least_buffer(max_line: int, limits: model.BatchLimits | None) -> int:
     """Return the least max_buffer with which a flow never stands still, in bytes.
 
     While its longest record waits for the rest of a batch, another one and the block that it is
     in must find room.
     """
-    return 2 * (min(max_line, limits.record_bytes_max) + _BLOCK_BYTES)
+    longest = min(max_line, limits.record_bytes_max) if limits else max_line
+    return 2 * (longest + _BLOCK_BYTES)
 
 
 def _resolve_flow(flow: schema.Flow, root: schema.Root) -> FlowConfig:
-    kind = KINDS["kinesis" if flow.destination.kinesis else "firehose"]
-    destination = flow.destination.kinesis or flow.destination.firehose
-    assert destination is not None
+    key, destination = next(item for item in flow.destination if item[1] is not None)
+    kind = KINDS[key]
     wished, default = flow.batch, kind.batch
     least = least_buffer(flow.source.max_line, kind.limits)
     return FlowConfig(

@@ -125,13 +125,17 @@ def _hint(node: nodes.Node, schema: allowed.Schema) -> str:
     """Return what was probably meant by a value that is not allowed."""
     if not isinstance(node, nodes.Scalar) or nodes.is_nothing(node):
         return ""
+    text = options.printable(node.written)
     if "enum" in schema:
-        close = difflib.get_close_matches(str(node.value), schema["enum"], n=1)
+        close = difflib.get_close_matches(text, schema["enum"], n=1)
         return f"did you mean '{close[0]}'?" if close else ""
     if schema["type"] == "array":
-        return f"Write '{_label(node)}[{node.shown}]'."
+        return f"Write '{_label(node)}[\"{text}\"]'."
     if schema["type"] == "string" and not isinstance(node.value, str):
-        return f"Quotes make it text: '{_label(node)}\"{node.shown}\"'."
+        return f"Quotes make it text: '{_label(node)}\"{text}\"'."
+    digits = text.replace("_", "").lstrip("0")
+    if schema["type"] == "integer" and digits.isdecimal() and isinstance(node.value, str):
+        return f"A number has no quotes, leading zeros or '_': '{_label(node)}{digits}'."
     return ""
 
 

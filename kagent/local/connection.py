@@ -33,14 +33,15 @@ def _ignore(_is_sent: bool, /) -> None:  # noqa: FBT001 -- a callback's only arg
 class Answer:
     """What to answer, how to send it, and whom to tell whether it went out in full.
 
-    `settle(True)` is called just before the last byte goes out, `settle(False)` when it cannot.
+    `settle(True)` is called just before the last bytes go out; `settle(False)` when they do not,
+    also after a `settle(True)` that was too hopeful.
     """
 
     status: int
     body: bytes
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     sending: Sending = "whole"
-    part: float = 0.0  # which share of the bytes an answer sent partly has
+    part: float = 0.0  # which share of its bytes is sent of an answer that is sent partly
     slow_s: float = 0.0  # how long a slow answer takes
     delay_s: float = 0.0  # before the first byte
     settle: Callable[[bool], None] = _ignore
@@ -117,53 +118,39 @@ class Connection:
 
     def _send(self, request: http1.Request, answer: Answer) -> bool:
         """Send an answer as it wants to be sent; settle it; return whether the next may come."""
-        if answer.delay_s:
-            self._stopping.wait(answer.delay_s)
         data = http1.answer_bytes(
             answer.status, answer.headers, answer.body, keeps_alive=request.keeps_alive
         )
-        if answer.sending == "partly":
-            answer.settle(False)
-            self._socket.sendall(data[: int(answer.part * len(data))])
-            return False
-        if answer.sending == "nothing":
-            answer.settle(False)
-            return False
-        if answer.sending == "slowly":
-            data = self._drip(data, answer)
-        self._finish(data, answer)
-        return request.keeps_alive
-
-    def _finish(self, data: bytes, answer: Answer) -> None:
-        """Send the last bytes of an answer.
-
-        It is settled just before: the client may act on it before we are back from the system
-        call. Who has closed its end is taken for gone, as an SDK is then, but answered.
-        """
-        answer.settle(not self._peer_is_gone())
         try:
+            self._wait(answer.delay_s)
+            if answer.sending in {"partly", "nothing"}:
+                answer.settle(False)
+                self._socket.sendall(data[: int(answer.part * len(data))])
+                return False
+            if answer.sending == "slowly":
+                data = self._drip(data, answer.slow_s)
+            # Settled before its last bytes are sent: the client may act on them before we are
+            # back from the system call. Who has closed its end is answered, but taken for gone.
+            answer.settle(not self._peer_is_gone())
             self._socket.sendall(data)
         except OSError:
             answer.settle(False)
             raise
+        return request.keeps_alive
 
-    def _drip(self, data: bytes, answer: Answer) -> bytes:
-        """Send piece by piece; return the last piece.
-
-        Raises:
-            OSError: The client or the server went away meanwhile.
-        """
+    def _drip(self, data: bytes, slow_s: float) -> bytes:
+        """Send all but the last piece of an answer, with pauses; return the last."""
         size = -(-len(data) // _DRIPS)
-        try:
-            while len(data) > size:
-                self._socket.sendall(data[:size])
-                data = data[size:]
-                if self._stopping.wait(answer.slow_s / _DRIPS):
-                    raise ConnectionAbortedError
-        except OSError:
-            answer.settle(False)
-            raise
+        while len(data) > size:
+            self._socket.sendall(data[:size])
+            data = data[size:]
+            self._wait(slow_s / _DRIPS)
         return data
+
+    def _wait(self, seconds: float) -> None:
+        """Wait, unless the server closes meanwhile: then nobody gets an answer any more."""
+        if seconds and self._stopping.wait(seconds):
+            raise ConnectionAbortedError
 
     def _peer_is_gone(self) -> bool:
         """Return whether the client closed its end: it will not read what is sent now."""
