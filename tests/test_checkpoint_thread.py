@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import fakes
 import pytest
 from test_checkpoint_database import fill, small_disk
 from test_checkpoint_store import example, set_pages_max, store
@@ -18,35 +19,6 @@ from kagent import checkpoint, model, system
 __all__ = ["small_disk", "store"]  # fixtures
 
 PATIENCE_S = 10.0
-
-
-class ManualClock:
-    """A clock that a test turns."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    def wait(self, event: threading.Event, timeout_s: float) -> bool:
-        self.now += timeout_s
-        return event.is_set()
-
-
-class ListedLetters:
-    """Dead letters in a list; `error` is what appending says."""
-
-    def __init__(self) -> None:
-        self.calls: list[list[model.DeadLetter]] = []
-        self.error = ""
-
-    def append(self, letters: Sequence[model.DeadLetter]) -> str:
-        self.calls.append(list(letters))
-        return self.error
 
 
 @dataclasses.dataclass
@@ -64,18 +36,18 @@ class Flow:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+def clock() -> fakes.FakeClock:
+    return fakes.FakeClock()
 
 
 @pytest.fixture
-def letters() -> ListedLetters:
-    return ListedLetters()
+def letters() -> fakes.FakeDeadLetters:
+    return fakes.FakeDeadLetters()
 
 
 @pytest.fixture
 def thread(
-    store: checkpoint.CheckpointStore, letters: ListedLetters, clock: ManualClock
+    store: checkpoint.CheckpointStore, letters: fakes.FakeDeadLetters, clock: fakes.FakeClock
 ) -> checkpoint.CheckpointThread:
     """A thread that does not run: the test calls its step."""
     return checkpoint.CheckpointThread(store, letters, 1.0, clock)
@@ -83,7 +55,7 @@ def thread(
 
 @pytest.fixture
 def running(
-    store: checkpoint.CheckpointStore, letters: ListedLetters
+    store: checkpoint.CheckpointStore, letters: fakes.FakeDeadLetters
 ) -> Iterator[checkpoint.CheckpointThread]:
     """A thread that runs, but by its interval alone would not save before the test ends."""
     started = checkpoint.CheckpointThread(store, letters, 3600.0, system.SystemClock())
@@ -164,7 +136,7 @@ def test_failed_save_gives_no_mark_is_kept_merged_and_tried_again(
 def test_failure_is_told_when_it_changes_and_once_a_minute(
     thread: checkpoint.CheckpointThread,
     store: checkpoint.CheckpointStore,
-    clock: ManualClock,
+    clock: fakes.FakeClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Two minutes of a full disk are three warnings, not 120, and a recovery is told too."""
@@ -188,11 +160,11 @@ def test_failure_is_told_when_it_changes_and_once_a_minute(
     assert f"tails=9 error={store.path}: database or disk is full; " in caplog.text
 
 
-def test_full_disk_loses_nothing(small_disk: Path, clock: ManualClock) -> None:
+def test_full_disk_loses_nothing(small_disk: Path, clock: fakes.FakeClock) -> None:
     """On a real disk without a free byte: saving fails, and works again when there is room."""
     store = checkpoint.CheckpointStore(str(small_disk))
     store.open()
-    thread = checkpoint.CheckpointThread(store, ListedLetters(), 1.0, clock)
+    thread = checkpoint.CheckpointThread(store, fakes.FakeDeadLetters(), 1.0, clock)
     web = Flow()
     fill(small_disk)
     many = tuple(
@@ -216,7 +188,7 @@ def test_full_disk_loses_nothing(small_disk: Path, clock: ManualClock) -> None:
 
 
 def test_dead_letters_are_written_by_flow_and_answered_one_by_one(
-    thread: checkpoint.CheckpointThread, letters: ListedLetters
+    thread: checkpoint.CheckpointThread, letters: fakes.FakeDeadLetters
 ) -> None:
     """A flow settles a span only after the letter is on disk: each letter is answered."""
     web, audit = Flow(), Flow()
@@ -225,7 +197,7 @@ def test_dead_letters_are_written_by_flow_and_answered_one_by_one(
 
     thread.step()
 
-    assert letters.calls == [[letter("web", 0), letter("web", 5)], [letter("audit", 0)]]
+    assert letters.letters == [letter("web", 0), letter("web", 5), letter("audit", 0)]
     assert web.heard() == [
         model.DeadLettered(letter("web", 0)),
         model.DeadLettered(letter("web", 5)),
@@ -234,7 +206,7 @@ def test_dead_letters_are_written_by_flow_and_answered_one_by_one(
 
 
 def test_dead_letter_that_was_not_written_is_answered_with_the_reason(
-    thread: checkpoint.CheckpointThread, letters: ListedLetters
+    thread: checkpoint.CheckpointThread, letters: fakes.FakeDeadLetters
 ) -> None:
     """The flow keeps the record and is blocked; the thread keeps nothing."""
     web = Flow()
@@ -265,7 +237,7 @@ def test_urgent_snapshot_is_saved_at_once_with_all_that_waits(
 
 
 def test_snapshot_is_saved_within_the_interval(
-    store: checkpoint.CheckpointStore, letters: ListedLetters
+    store: checkpoint.CheckpointStore, letters: fakes.FakeDeadLetters
 ) -> None:
     """Without any hurry the interval alone saves."""
     thread = checkpoint.CheckpointThread(store, letters, 0.01, system.SystemClock())
@@ -308,7 +280,7 @@ def test_stop_says_when_not_all_could_be_saved(
 
 
 def test_nothing_is_urgent_while_the_disk_is_full(
-    store: checkpoint.CheckpointStore, letters: ListedLetters
+    store: checkpoint.CheckpointStore, letters: fakes.FakeDeadLetters
 ) -> None:
     """A thousand new files do not make a thousand attempts: only the interval or a stop counts."""
     set_pages_max(store, 1)
@@ -316,7 +288,7 @@ def test_nothing_is_urgent_while_the_disk_is_full(
     web = Flow()
     was_in_a_hurry: list[bool] = []
 
-    class ScriptedClock(ManualClock):
+    class ScriptedClock(fakes.FakeClock):
         def wait(self, event: threading.Event, timeout_s: float) -> bool:
             hurried.submit(web.listener, model.FlowSnapshot("web", 1, many, is_urgent=True))
             was_in_a_hurry.append(event.is_set())

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fakes
 import pytest
 from test_checkpoint_database import fill, small_disk
 
@@ -23,13 +24,8 @@ LETTER = model.DeadLetter("web", "a" * 32, "/var/log/a.log", 100, 105, "too long
 STRANGE = model.DeadLetter("web", "a" * 32, "/caf\udce9", 0, 4, "not taken", b'\x00\xff"\n')
 
 
-class FixedClock:
-    def time(self) -> float:
-        return 1_800_000_000.123456
-
-
 def letters_in(folder: Path, max_bytes: int = 1024**2) -> deadletter.DeadLetters:
-    return deadletter.DeadLetters(str(folder), max_bytes, FixedClock())  # type: ignore[arg-type]
+    return deadletter.DeadLetters(str(folder), max_bytes, fakes.FakeClock())
 
 
 @pytest.fixture
@@ -62,7 +58,7 @@ def test_letter_tells_where_it_came_from_and_holds_every_byte(
     first, second = lines(folder / "web.jsonl")
     assert error == ""
     assert first == {
-        "time": 1_800_000_000.123,
+        "time": 1_700_001_000.0,
         "flow": "web",
         "path": "/var/log/a.log",
         "tail_id": "a" * 32,

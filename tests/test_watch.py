@@ -176,8 +176,10 @@ def test_directory_that_is_not_there_hinders_no_other(
 
 
 @pytest.fixture
-def no_descriptors() -> Iterator[None]:
+def no_descriptors(tmp_path: Path) -> Iterator[None]:
     """No file can be opened: what inotify says when its instances are used up."""
+    import watchdog.observers.inotify  # noqa: F401 - an import opens files
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     yield

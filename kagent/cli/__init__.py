@@ -1,0 +1,86 @@
+"""The command line: what commands there are, their options, and their exit codes.
+
+One module per command does the work and is imported when its command runs, so that a command that
+only reads the configuration starts in a tenth of a second. Data goes to stdout, everything else to
+stderr. Exit codes: 0 ok, 1 the answer is no, 2 wrong usage, 78 the configuration or the checkpoint
+database is wrong.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+
+import click
+
+EX_NO = 1
+EX_CONFIG = 78  # sysexits.h; systemd does not restart on it, see kagent.service
+
+_config_option = click.option(
+    "-c",
+    "--config",
+    "config_option",
+    metavar="FILE",
+    help="The configuration; else $KAGENT_CONFIG, else /etc/kagent/kagent.yaml.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="kagent", message="kagent %(version)s")
+def main() -> None:
+    """Ship log files to Amazon Kinesis and Amazon Data Firehose without losing a line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # escape what the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@main.command("run")
+@_config_option
+def _run(config_option: str | None) -> None:
+    """Run the daemon in the foreground; logs go to stderr.
+
+    SIGTERM drains and stops, SIGHUP reads the configuration again.
+    """
+    from kagent.cli import run
+
+    _leave(lambda: run.run(config_option))
+
+
+@main.command("test-config")
+@_config_option
+@click.option("--strict", "is_strict", is_flag=True, help="Exit 1 when there is a warning.")
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON document.")
+def _test_config(config_option: str | None, *, is_strict: bool, is_json: bool) -> None:
+    """Check the configuration; show what each flow would ship, and where.
+
+    Needs neither AWS nor a running daemon. Exit 78 when the configuration is wrong.
+    """
+    from kagent.cli import test_config
+
+    _leave(lambda: test_config.run(config_option, is_strict=is_strict, is_json=is_json))
+
+
+@main.command("demo")
+def _demo() -> None:
+    """Try everything on this machine with an embedded Kinesis; nothing to configure."""
+    from kagent.cli import demo
+
+    _leave(demo.run)
+
+
+def _leave(command: Callable[[], int]) -> None:
+    """Run a command and leave with its exit code, or with that of the error that ended it."""
+    from kagent import errors
+
+    try:
+        code = command()
+    except errors.ConfigError as error:
+        click.echo(str(error), err=True)
+        code = EX_CONFIG
+    except errors.CheckpointError as error:
+        click.echo(f"kagent: {error}", err=True)
+        code = EX_CONFIG
+    except errors.AlreadyRunningError as error:
+        click.echo(f"kagent: {error}", err=True)
+        code = EX_NO
+    sys.exit(code)

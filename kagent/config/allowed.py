@@ -11,8 +11,8 @@ Schema = Mapping[str, Any]
 
 _PATTERNS = {
     "^/": "an absolute path",
-    r"^[a-zA-Z0-9_.-]+$": "letters, digits, '_', '.' and '-'",
-    r"^[A-Za-z0-9][A-Za-z0-9_.-]*$": "letters, digits, '_', '.' and '-', the first a letter or digit",
+    r"^[a-zA-Z0-9_.-]+$": "letters, digits, '_', '.', '-'",
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]*$": "letters, digits, then also '_', '.', '-'",
     r"^https?://[^/\s]+/?$": "an address such as https://host:port",
 }
 

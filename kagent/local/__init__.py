@@ -9,9 +9,10 @@ In process: `Service(ServiceOptions(...)).listen()`, see service.py. As a proces
 """
 
 from kagent.local.faults import Faults
+from kagent.local.journals import JournalEntry
 from kagent.local.options import DeliveryStreamOptions, ServiceOptions, StreamOptions
 from kagent.local.server import Server
-from kagent.local.service import JournalEntry, Service
+from kagent.local.service import Service
 
 __all__ = [
     "DeliveryStreamOptions",

@@ -46,7 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     defaults = options.ServiceOptions()
-    parser = argparse.ArgumentParser(prog="python -m kagent.local", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m kagent.local",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--host", default="127.0.0.1")
     add("--port", type=int, default=0, help="0: a free one, see the line on stdout")

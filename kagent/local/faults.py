@@ -1,7 +1,7 @@
 """Faults on request: which calls and records go wrong, drawn from a seed, each one counted.
 
 `Faults` says what shall go wrong and how often; a `FaultSource` draws. Nothing here touches a
-socket or a record: service.py, kinesis.py, firehose.py and server.py act on what was drawn.
+socket or a record: service.py, kinesis.py, firehose.py and connection.py act on what was drawn.
 
 At most one of these befalls a call, the first that is drawn, in this order:
 

@@ -22,7 +22,7 @@ class StoreOptions:
     keep_bytes_max: int = 256 * limits.MIB  # of memory; beyond it the oldest are forgotten
     count_lines: bool = True  # False: no set of line identities, which costs ~100 bytes a line
     line_pattern: str = ""  # regex; its first group, or match, is a line's identity; "": the line
-    unpack: Callable[[bytes], bytes] | None = None  # record -> lines, of compressed or packed ones
+    unpack: Callable[[bytes], bytes] | None = None  # of a packed record its lines; never raises
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """The listening socket, its threads, and their end.
 
 A thread for each connection: regular clients keep a few dozen of them open. `close` ends every
-thread and socket, whatever they wait for, and returns when they have.
+thread and socket, whatever they wait for, and returns when they have. The threads are daemons
+only so that a forgotten `close` does not keep a process alive.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class Server:
             (self._host, self._port), family=family, backlog=_ACCEPT_BACKLOG
         )
         self._port = self._listener.getsockname()[1]
-        self._acceptor = threading.Thread(target=self._accept, name="kagent-local-accept")
+        self._acceptor = threading.Thread(
+            target=self._accept, name="kagent-local-accept", daemon=True
+        )
         self._acceptor.start()
 
     def close(self) -> None:
@@ -106,7 +109,9 @@ class Server:
         if self._context is not None:
             sock = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         served = connection.Connection(sock, self._application, self._stopping)
-        thread = threading.Thread(target=self._serve, args=(served,), name="kagent-local")
+        thread = threading.Thread(
+            target=self._serve, args=(served,), name="kagent-local", daemon=True
+        )
         with self._lock:
             self._connections[thread] = served
         thread.start()

@@ -33,6 +33,7 @@ from kagent.local import (
     firehose,
     http1,
     intake,
+    journals,
     kinesis,
     kinesis_describe,
     kinesis_read,
@@ -51,18 +52,6 @@ _SENDING: dict[faults.Outcome, connection.Sending] = {
     "truncate": "partly",
     "slow": "slowly",
 }
-
-
-class JournalEntry(typing.NamedTuple):
-    """One accepted record; see Service.journal."""
-
-    order: int  # from 0, in the order of acceptance in its stream
-    data: bytes
-    partition_key: str  # empty in Firehose, as is shard_id
-    shard_id: str
-    id: str  # SequenceNumber or RecordId
-    accepted_at_s: float
-    answer: records.AnswerState
 
 
 class Service:
@@ -153,43 +142,21 @@ class Service:
         """Return the CloudWatch data points that were put, each with its Namespace."""
         return self._cloudwatch.metrics()
 
-    def journal(self, stream: str, start: int = 0, limit: int | None = None) -> list[JournalEntry]:
+    def journal(
+        self, stream: str, start: int = 0, limit: int | None = None
+    ) -> list[journals.JournalEntry]:
         """Return what a stream accepted, from the given order on.
 
         Raises:
             KeyError: No such stream.
         """
-        found = self._streams.by_name[stream]
-        return [
-            JournalEntry(
-                order,
-                record.data,
-                record.partition_key,
-                found.shards[record.shard].id,
-                found.shards[record.shard].sequence_number(record.number),
-                record.acceptance.accepted_at_s,
-                record.acceptance.answer,
-            )
-            for order, record in found.store.since(start, limit)
-        ]
+        return journals.of_stream(self._streams.by_name[stream], start, limit)
 
     def delivery_journal(
         self, delivery_stream: str, start: int = 0, limit: int | None = None
-    ) -> list[JournalEntry]:
+    ) -> list[journals.JournalEntry]:
         """Return what a delivery stream accepted; as `journal`."""
-        found = self._firehose.by_name[delivery_stream]
-        return [
-            JournalEntry(
-                order,
-                record.data,
-                "",
-                "",
-                found.record_id(record.number),
-                record.acceptance.accepted_at_s,
-                record.acceptance.answer,
-            )
-            for order, record in found.store.since(start, limit)
-        ]
+        return journals.of_delivery_stream(self._firehose.by_name[delivery_stream], start, limit)
 
     def begin(self, request: http1.Request) -> connection.Answer | typing.Literal["reset"] | None:
         """Decide after the head of a request; see connection.Application."""
@@ -231,8 +198,9 @@ class Service:
             self._verifier.verify(request, api.signing_name)
         params = protocol.params_of(request, api)
         self._name_stream(params, api, call)
-        if self.source.faults.apply_to(call.operation, call.stream):
-            call.wanted = self.source.faults
+        in_force = self.source.faults
+        if in_force.apply_to(call.operation, call.stream):
+            call.wanted = in_force
         call.outcome = self.source.draw_outcome(call.operation, call.stream)
         if call.outcome == "fail":
             raise _injected(call.wanted)

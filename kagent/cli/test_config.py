@@ -1,0 +1,183 @@
+"""`kagent test-config`: check the configuration, and show what each flow would ship now.
+
+Looks at the same files as the daemon, through the same scanner, and opens each once, as the
+daemon would; reads none, writes nothing, and never asks AWS.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+import click
+
+from kagent import config, destinations, discovery, model, patterns, system
+from kagent.options import printable
+
+_MIB = 1024**2
+WARNINGS_MAX = 5  # of one kind for one flow; the rest is counted
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FlowSurvey:
+    """What one flow would ship now: files by pattern, in the configuration's order."""
+
+    flow: config.FlowConfig
+    files: Mapping[str, tuple[str, ...]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Survey:
+    """What all flows would ship now, and what an operator should know of it."""
+
+    flows: tuple[FlowSurvey, ...]
+    warnings: tuple[str, ...]
+
+
+def run(config_option: str | None, *, is_strict: bool, is_json: bool) -> int:
+    """Check the configuration and print what it means; return the exit code.
+
+    Raises:
+        errors.ConfigError: the configuration is wrong; nothing was printed.
+    """
+    loaded = config.load(config.default_path(config_option, os.environ), os.environ)
+    survey = look(loaded, system.OsFiles(), system.SystemClock())
+    region = region_of(loaded, os.environ)
+    if is_json:
+        click.echo(as_json(loaded, survey, region))
+    else:
+        for warning in survey.warnings:
+            click.echo(f"warning: {warning}", err=True)
+        click.echo("\n".join(as_text(loaded, survey, region)))
+    return 1 if is_strict and survey.warnings else 0
+
+
+def look(loaded: config.Config, files: model.Files, clock: model.Clock) -> Survey:
+    """Look for the files of every flow, and for what is wrong with them."""
+    warnings: list[str] = []
+    flows: list[FlowSurvey] = []
+    if not loaded.flows:
+        warnings.append("there are no flows; nothing is shipped")
+    for flow in loaded.flows:
+        source = flow.source
+        result = discovery.Scanner(source.paths, source.exclude, files, clock).scan()
+        matched = {
+            pattern: tuple(sorted(s.path for s in result.sightings if pattern in s.patterns))
+            for pattern in source.paths
+        }
+        flows.append(FlowSurvey(flow, matched))
+        warnings += (f"flow {flow.name}: {text}" for text in _warnings(matched, result, files))
+    warnings += _shipped_twice(flows)
+    return Survey(tuple(flows), tuple(warnings))
+
+
+def _warnings(
+    matched: Mapping[str, tuple[str, ...]], result: discovery.ScanResult, files: model.Files
+) -> Iterator[str]:
+    """Yield what an operator should know of one flow's files."""
+    for pattern, paths in matched.items():
+        if not paths:
+            absent = _first_absent(pattern, files)
+            reason = f"; {printable(absent)} does not exist" if absent else ""
+            yield f"{printable(pattern)} matches no file now{reason}"
+    faults = [f"{printable(fault.path)}: {fault.reason}" for fault in result.faults]
+    yield from _at_most(faults, "paths that match and are no files")
+    yield from _at_most(list(_unreadable(result.sightings, files)), "files that cannot be read")
+
+
+def _unreadable(sightings: Iterable[model.Sighting], files: model.Files) -> Iterator[str]:
+    for sighting in sightings:
+        try:
+            files.close(files.open(sighting.path, sighting.base))
+        except OSError as error:
+            yield f"{printable(sighting.path)}: cannot be read by this user: {error.strerror}"
+
+
+def _at_most(warnings: list[str], what: str) -> Iterator[str]:
+    yield from warnings[:WARNINGS_MAX]
+    if len(warnings) > WARNINGS_MAX:
+        yield f"and {len(warnings) - WARNINGS_MAX} more {what}"
+
+
+def _first_absent(pattern: str, files: model.Files) -> str:
+    """Return the first directory of the written-out part that does not exist; '' if all do."""
+    alternative = patterns.parse_pattern(pattern).alternatives[0]
+    deepest = alternative.base if alternative.components else os.path.dirname(alternative.base)
+    directory = ""
+    for name in deepest.split("/")[1:]:
+        directory = f"{directory}/{name}"
+        try:
+            files.status(directory, directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return directory
+        except OSError:  # not allowed to look further
+            return ""
+    return ""
+
+
+def _shipped_twice(flows: Iterable[FlowSurvey]) -> Iterator[str]:
+    """Yield for each two flows that match the same files which ones they are."""
+    owners: dict[str, list[str]] = defaultdict(list)
+    for survey in flows:
+        for path in {path: None for matched in survey.files.values() for path in matched}:
+            owners[path].append(survey.flow.name)
+    shared: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for path, names in owners.items():
+        if len(names) > 1:
+            shared[tuple(names)].append(path)
+    for together, common in shared.items():
+        more = f" and {len(common) - 1} more" if len(common) > 1 else ""
+        yield f"shipped twice, by the flows {' and '.join(together)}: {printable(common[0])}{more}"
+
+
+def as_text(loaded: config.Config, survey: Survey, region: str | None) -> Iterator[str]:
+    """Yield the lines that say what each flow ships: one a pattern."""
+    count = len(survey.flows)
+    yield (
+        f"{printable(loaded.file)}: ok; {_counted(count, 'flow')}, "
+        f"at most {-(-loaded.buffers_bytes // _MIB):,} MiB of buffers"
+    )
+    where = printable(region) if region else "region from boto3's chain"
+    width = max((len(one.flow.name) for one in survey.flows), default=0)
+    for one in survey.flows:
+        destination = destinations.describe(one.flow.destination)
+        for pattern, paths in one.files.items():
+            source = f"{printable(pattern)} ({_counted(len(paths), 'file')} now)"
+            yield f"  {one.flow.name:{width}}   {source}  ->  {destination}, {where}"
+
+
+def as_json(loaded: config.Config, survey: Survey, region: str | None) -> str:
+    """Return the same and the files' names as a JSON document."""
+    document = {
+        "config": printable(loaded.file),
+        "max_memory_bytes": loaded.max_memory,
+        "buffers_bytes": loaded.buffers_bytes,
+        "region": region,
+        "flows": [
+            {
+                "name": one.flow.name,
+                "patterns": [
+                    {"pattern": printable(pattern), "files": [printable(path) for path in paths]}
+                    for pattern, paths in one.files.items()
+                ],
+                "destination": destinations.describe(one.flow.destination),
+                "max_buffer_bytes": one.flow.max_buffer,
+            }
+            for one in survey.flows
+        ],
+        "warnings": survey.warnings,
+    }
+    return json.dumps(document, indent=2)
+
+
+def region_of(loaded: config.Config, environ: Mapping[str, str]) -> str | None:
+    """Return the region; None if only botocore, which takes its time, can find it."""
+    named = environ.get("AWS_DEFAULT_REGION") or environ.get("AWS_REGION")
+    return loaded.aws.region or named or None
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,0 +1,313 @@
+"""What is true of every byte in a simulated world, and what may never happen to it.
+
+The simulation tells this model what writers do and what the destination takes; the model says at
+once when a promise is broken. It knows nothing of kagent's code but what is written in its
+promises. A file's bytes are followed as *contents*: one from a file's creation or truncation to
+the next. Records are located by the bytes they carry, not by what kagent believes of them.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from collections.abc import Mapping
+
+import fakes
+
+from kagent import model
+
+
+class BrokenError(AssertionError):
+    """A promise was broken."""
+
+
+class Ranges:
+    """Merged half-open ranges."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[int, int]] = []
+
+    def add(self, start: int, end: int) -> None:
+        kept = []
+        for one in self.pairs:
+            if one[1] < start or one[0] > end:
+                kept.append(one)
+            else:
+                start, end = min(start, one[0]), max(end, one[1])
+        kept.append((start, end))
+        self.pairs = sorted(kept)
+
+    def remove(self, start: int, end: int) -> None:
+        kept = []
+        for first, last in self.pairs:
+            if first < min(last, start):
+                kept.append((first, min(last, start)))
+            if max(first, end) < last:
+                kept.append((max(first, end), last))
+        self.pairs = kept
+
+    def within(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Return the parts of [start, end) that are in the ranges."""
+        found = [(max(start, first), min(end, last)) for first, last in self.pairs]
+        return [(first, last) for first, last in found if first < last]
+
+    def gaps(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Return the parts of [start, end) that are not in the ranges."""
+        gaps = []
+        for first, last in self.within(start, end):
+            if start < first:
+                gaps.append((start, first))
+            start = last
+        if start < end:
+            gaps.append((start, end))
+        return gaps
+
+
+@dataclasses.dataclass(eq=False)
+class Content:
+    """The bytes of a file between two truncations, and what became of them."""
+
+    number: int  # of the inode
+    index: int  # among all contents that this number ever had
+    data: bytearray = dataclasses.field(default_factory=bytearray)
+    line_ends: list[int] = dataclasses.field(default_factory=list)
+    skippable: int = 0  # how much of it was there when `start_at` could decide
+    last_append: float = 0.0
+    late: Ranges = dataclasses.field(default_factory=Ranges)  # written after the silence
+    cuts: set[int] = dataclasses.field(default_factory=set)  # sizes at which it fell silent
+    covered: Ranges = dataclasses.field(default_factory=Ranges)  # delivered or dead-lettered
+    repeatable: Ranges = dataclasses.field(default_factory=Ranges)  # may come again
+    last_start: int = -1  # of the record that came last
+
+    def append(self, data: bytes) -> None:
+        at = len(self.data)
+        self.data += data
+        found = data.find(b"\n")
+        while found >= 0:
+            self.line_ends.append(at + found + 1)
+            found = data.find(b"\n", found + 1)
+
+    def line_at(self, offset: int) -> tuple[int, int]:
+        """Return the line that holds an offset; the last one may be incomplete."""
+        after = bisect.bisect_right(self.line_ends, offset)
+        start = self.line_ends[after - 1] if after else 0
+        end = self.line_ends[after] if after < len(self.line_ends) else len(self.data)
+        return start, end
+
+    def starts_in(self, line_start: int, line_end: int) -> list[int]:
+        """Return where a record of a line may begin: at its start, or where a silence cut it."""
+        return [line_start, *(cut for cut in self.cuts if line_start < cut < line_end)]
+
+    @property
+    def complete_bytes(self) -> int:
+        return self.line_ends[-1] if self.line_ends else 0
+
+    @property
+    def first_owed(self) -> int:
+        """The start of the first line that `start_at` may not skip."""
+        after = bisect.bisect_right(self.line_ends, self.skippable)
+        return self.line_ends[after - 1] if after else 0
+
+
+class Truth:
+    """All contents of a world; see the module."""
+
+    def __init__(self, policy: str, limit: int) -> None:
+        self.policy = policy
+        self.limit = limit
+        self.is_ordered = False  # nothing happens that may change the order
+        self.current: dict[fakes.Node, Content] = {}
+        self.history: dict[int, list[Content]] = {}
+        self.origins: dict[str, tuple[int, int]] = {}  # by tail_id: number, index of a content
+        self.places: dict[str, list[Content]] = {}  # by tail_id: where its records were found
+        self.in_memory: list[tuple[Content, int]] = []  # destroyed, but read up to there before
+        self.ids: dict[tuple[str, int, int], bytes] = {}
+        self._indices: dict[int, int] = {}
+
+    # What writers do.
+
+    def note_created(self, node: fakes.Node) -> Content:
+        contents = self.history.setdefault(node.number, [])
+        content = Content(node.number, len(contents))
+        contents.append(content)
+        self.current[node] = content
+        return content
+
+    def note_appended(self, node: fakes.Node, data: bytes, now: float, *, is_late: bool) -> None:
+        content = self.current[node]
+        if is_late:
+            content.late.add(len(content.data), len(content.data) + len(data))
+        else:
+            content.last_append = now
+        content.append(data)
+
+    def note_truncated(self, node: fakes.Node, size: int) -> None:
+        old = self.current[node]
+        new = self.note_created(node)
+        new.append(bytes(old.data[:size]))
+        new.skippable = min(size, old.skippable)
+        new.last_append = old.last_append
+        new.cuts = {cut for cut in old.cuts if cut <= size}
+
+    # What kagent does.
+
+    def begin_step(self) -> None:
+        """Remember what files hold now: what is opened in this step holds that, or later bytes."""
+        self._indices = {number: len(all_) - 1 for number, all_ in self.history.items()}
+
+    def note_tail(self, tail_id: str, number: int) -> None:
+        if tail_id not in self.origins:
+            self.origins[tail_id] = (number, max(0, self._indices.get(number, 0)))
+
+    def note_record(
+        self, tail_id: str, start: int, end: int, data: bytes, *, is_repeatable: bool
+    ) -> None:
+        """Take in a record that was delivered or dead-lettered."""
+        content = self._locate(tail_id, start, end, data)
+        if content is None:
+            raise BrokenError(f"S4 not the file's bytes: {tail_id[:6]}:{start}-{end} {data[:60]!r}")
+        self._check_is_whole(content, start, end)
+        if self.ids.setdefault((tail_id, start, end), data) != data:
+            raise BrokenError(f"S6 two records have the id {tail_id[:6]}:{start}-{end}")
+        again = content.covered.within(start, end)
+        if any(content.repeatable.gaps(first, last) for first, last in again):
+            raise BrokenError(
+                f"duplicate without a reason: {tail_id[:6]}:{start}-{end} {data[:60]!r}"
+            )
+        if self.is_ordered and start < content.last_start:
+            raise BrokenError(f"L2 out of order: {tail_id[:6]}:{start}-{end}")
+        content.last_start = start
+        content.repeatable.remove(start, end)
+        content.covered.add(start, end)
+        if is_repeatable:
+            content.repeatable.add(start, end)
+        places = self.places.setdefault(tail_id, [])
+        if content not in places:
+            places.append(content)
+
+    def note_destroyed(self, node: fakes.Node, position: int) -> None:
+        """Bytes are about to be destroyed that kagent has read up to `position`."""
+        self.in_memory.append((self.current[node], position))
+
+    def note_end_of_life(self, rows: Mapping[str, model.Checkpoint]) -> None:
+        """Memory is gone: what the rows do not hold may come again, or never."""
+        self.in_memory.clear()
+        settled: dict[Content, Ranges] = {}
+        for tail_id, row in rows.items():
+            for content in self.places.get(tail_id, ()):
+                ranges = settled.setdefault(content, Ranges())
+                if row.offset:
+                    ranges.add(0, row.offset)
+                for one in row.ranges:
+                    ranges.add(one.start, one.end)
+        for contents in self.history.values():
+            for content in contents:
+                ranges = settled.get(content, Ranges())
+                for start, end in content.covered.pairs:
+                    for first, last in ranges.gaps(start, end):
+                        content.repeatable.add(first, last)
+
+    # What must hold.
+
+    def check_row(self, row: model.Checkpoint) -> None:
+        """S1: every byte below a saved offset was delivered, dead-lettered or dropped by rule."""
+        number, index = self.origins[row.tail_id]
+        problem = ""
+        for content in self.history[number][index:]:
+            problem = self._row_problem(content, row)
+            if not problem:
+                return
+        raise BrokenError(
+            f"S1 {row.tail_id[:6]} {row.paths} saved start={row.start} offset={row.offset} "
+            f"ranges={[(one.start, one.end) for one in row.ranges]}: {problem}"
+        )
+
+    def _row_problem(self, content: Content, row: model.Checkpoint) -> str:
+        if row.start > content.first_owed and row.start:
+            return f"only [0, {content.first_owed}) could be skipped"
+        ranges = [(row.start, row.offset), *((one.start, one.end) for one in row.ranges)]
+        if max(end for _, end in ranges) > len(content.data):
+            return f"the file never had more than {len(content.data)} bytes"
+        missing = [gap for start, end in ranges for gap in self.missing(content, start, end)]
+        return f"{missing} not delivered" if missing else ""
+
+    def missing(self, content: Content, start: int, end: int) -> list[tuple[int, int]]:
+        """Return the bytes of [start, end) that are neither delivered nor may be dropped.
+
+        What was delivered of an earlier content counts when all bytes up to there are the same:
+        that is a file rewritten with the same bytes, which nobody can tell apart.
+        """
+        gaps = content.covered.gaps(start, end)
+        for earlier in self.history[content.number][: content.index] if gaps else ():
+            still = []
+            for first, last in gaps:
+                pairs = earlier.covered.within(first, last)
+                same = [
+                    pair for pair in pairs if earlier.data[: pair[1]] == content.data[: pair[1]]
+                ]
+                twin = Ranges()
+                twin.pairs = same
+                still.extend(twin.gaps(first, last))
+            gaps = still
+        return [gap for gap in gaps if not self._may_drop(content, *gap)]
+
+    def _may_drop(self, content: Content, start: int, end: int) -> bool:
+        if self.policy not in {"drop", "truncate"}:
+            return False
+        while start < end:
+            line_start, line_end = content.line_at(start)
+            kept = self.limit - 1 if self.policy == "truncate" else 0
+            if line_end - line_start <= self.limit or start < line_start + kept:
+                return False
+            start = line_end
+        return True
+
+    def check_delivered(self, content: Content, end: int, what: str) -> None:
+        """L1: every byte up to `end` that `start_at` may not skip was delivered."""
+        missing = self.missing(content, content.first_owed, end)
+        if missing:
+            raise BrokenError(
+                f"L1 lost of {what}, inode {content.number}: {missing}: "
+                f"{bytes(content.data[missing[0][0] : missing[0][1]])[:60]!r}"
+            )
+
+    def check_in_memory(self) -> None:
+        for content, position in self.in_memory:
+            self.check_delivered(content, position, "destroyed but read bytes")
+
+    def check_given_up(self, node: fakes.Node) -> None:
+        """L1: a file that kagent closes for good has been delivered, the last bytes included."""
+        content = self.current[node]
+        for start, end in content.late.gaps(content.first_owed, len(content.data)):
+            missing = self.missing(content, start, end)
+            if missing:
+                raise BrokenError(f"L1 closed inode {content.number} too early: {missing} lost")
+
+    def _locate(self, tail_id: str, start: int, end: int, data: bytes) -> Content | None:
+        number, index = self.origins[tail_id]
+        if self.policy == "truncate" and len(data) == end - start + 1:
+            data = data[:-1]
+        for content in self.history[number][index:]:
+            if content.data[start:end] == data and start < end:
+                return content
+        return None
+
+    def _check_is_whole(self, content: Content, start: int, end: int) -> None:
+        """S4: a record is a whole line, but for cut ones and the last of a silent file."""
+        line_start, line_end = content.line_at(start)
+        bases = content.starts_in(line_start, max(line_end, end))
+        is_cut = self.policy in {"split", "dead_letter"}
+        starts_well = start in bases or (
+            is_cut and any(start > base and (start - base) % self.limit == 0 for base in bases)
+        )
+        ends_well = (
+            (end == line_end and content.data[end - 1 : end] == b"\n")
+            or end in content.cuts
+            or (is_cut and end - start == self.limit and end < line_end)
+            or (self.policy == "truncate" and end - start == self.limit - 1 and end < line_end)
+        )
+        if not (starts_well and ends_well and end <= line_end and end - start <= self.limit):
+            raise BrokenError(
+                f"S4 no whole line: {start}-{end} of the line {line_start}-{line_end}: "
+                f"{bytes(content.data[start:end])[:60]!r}"
+            )
