@@ -1,8 +1,7 @@
-"""The daemon: builds everything from the configuration, and keeps it running.
+"""The daemon: builds everything from the configuration, and ends it again.
 
-The main thread starts and stops, supervises, reloads and tells systemd; it reads no file, calls no
-service and waits for nothing but signals and the clock. What fails is rebuilt after a growing
-pause, one flow at a time; the others notice nothing.
+The main thread starts and stops, reloads and tells systemd; it reads no file, calls no service and
+waits for nothing but signals and the clock.
 
     SIGTERM, SIGINT   drain: no new attempts, answers under way are awaited, positions saved
     a second one      leave at once; the checkpoints on disk are good, duplicates are bounded
@@ -11,54 +10,35 @@ pause, one flow at a time; the others notice nothing.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import signal
 import threading
 from collections.abc import Mapping
-from typing import NoReturn
-
-import tenacity
 
 from kagent import (
     adoption,
     checkpoint,
     config,
     deadletter,
-    destinations,
     errors,
-    flow,
-    incarnation,
     metrics,
     report,
-    roster,
     sdnotify,
     service,
+    supervisor,
     system,
     watch,
 )
 
 SUPERVISE_S = 1.0
 PROGRESS_S = 60.0
-NOTHING = metrics.Five()
-STORE_ANSWER_S = 10.0
+HANGING_S = 10.0  # of one save
+SAY_AGAIN_S = 60.0
 SAVE_AT_STOP_S = 10.0
+LEFT_AT_ONCE = 1  # exit code after a second signal
 
-_REBUILD_WAIT = tenacity.wait_exponential(multiplier=1.0, max=60.0)
 _log = logging.getLogger("kagent.agent")
-
-
-@dataclasses.dataclass(slots=True)
-class _Slot:
-    """A flow's place in the agent: what runs there now, or when it is built again."""
-
-    config: config.FlowConfig
-    life: incarnation.Incarnation
-    failures: int = 0
-    rebuild_at: float | None = None
-    counted: metrics.Counts | None = None  # what the progress line said last
-    exported: metrics.Five = NOTHING
 
 
 class Agent:
@@ -70,40 +50,41 @@ class Agent:
         self._config = loaded
         self._environ = environ
         self._clock = system.SystemClock()
-        self._files = system.OsFiles()
         self._notify = sdnotify.Notifier(environ, self._clock)
         self._store = checkpoint.CheckpointStore(loaded.state_dir)
-        self._dead_letters = deadletter.DeadLetters(
-            loaded.dead_letter.dir or os.path.join(loaded.state_dir, "dead-letter"),
-            loaded.dead_letter.max_bytes,
-            self._clock,
+        dead_letters = deadletter.DeadLetters(
+            loaded.dead_letter_dir, loaded.dead_letter.max_bytes, self._clock
         )
         self._checkpoints = checkpoint.CheckpointThread(
-            self._store, self._dead_letters, loaded.checkpoint.interval, self._clock
+            self._store, dead_letters, loaded.checkpoint.interval, self._clock
         )
-        self._watch = watch.Watch(self._on_hint)
+        self._flows = supervisor.Supervisor(
+            loaded, system.OsFiles(), self._clock, self._checkpoints
+        )
+        self._watch = watch.Watch(self._flows.hint)
         self._service = service.ServiceThread(loaded, self._clock)
-        self._slots: dict[str, _Slot] = {}
         self._wake = threading.Event()
         self._stops = 0
         self._is_reload_wanted = False
         self._is_ready = False
-        self._progressed = self._clock.monotonic()
+        self._warned_at = float("-inf")
+        self._progressed_at = self._clock.monotonic()
+        self._progress: dict[str, metrics.Counts] = {}  # what was said last, by flow
 
-    def run(self) -> None:
-        """Run until a signal says to stop.
+    def run(self) -> bool:
+        """Run until a signal says to stop; return whether everything was saved at the end.
 
         Raises:
             AlreadyRunningError: another daemon holds the state directory.
             CheckpointError: the checkpoint database is not usable.
             ConfigError: the configuration does not fit the flows that the database knows.
+            OSError: the system cannot do it now.
         """
         self._store.open()
         try:
             adoption.adopt(self._path, self._config, self._store)
-            estates = {
-                one.name: adoption.estate_of(self._store, one.name) for one in self._config.flows
-            }
+            names = [one.name for one in self._config.flows]
+            estates = {name: adoption.estate_of(self._store, name) for name in names}
         except BaseException:
             self._store.close()
             raise
@@ -112,167 +93,65 @@ class Agent:
         self._checkpoints.start()
         self._service.start()
         self._watch.open()
-        for one in self._config.flows:
-            self._start(one, estates[one.name])
-        _log.info("started pid=%d config=%s flows=%d", os.getpid(), self._path, len(self._slots))
-        if not self._slots:
+        self._flows.start(estates)
+        _log.info("started pid=%d config=%s flows=%d", os.getpid(), self._path, len(names))
+        if not names:
             _log.warning("no flows are configured; write some and reload")
-        while not self._stops:
-            self._supervise()
-            self._clock.wait(self._wake, self._pause_s())
+        pause_s = min(SUPERVISE_S, self._notify.watchdog_interval_s() or SUPERVISE_S)
+        while not self._stops and self._checkpoints.is_alive():
+            self._look_after()
+            self._clock.wait(self._wake, pause_s)
             self._wake.clear()
-        self._stop()
+        return self._stop()
 
-    # --- while running ------------------------------------------------------------------------
-
-    def _pause_s(self) -> float:
-        watchdog_s = self._notify.watchdog_interval_s()
-        return min(SUPERVISE_S, watchdog_s / 2) if watchdog_s else SUPERVISE_S
-
-    def _supervise(self) -> None:
-        """Rebuild what failed, follow what changed, tell the world."""
+    def _look_after(self) -> None:
+        """Do what the main thread does each second."""
         if self._is_reload_wanted:
             self._is_reload_wanted = False
             self._reload()
-        now = self._clock.monotonic()
-        for slot in self._slots.values():
-            self._rebuild_if_failed(slot, now)
-        directories: set[str] = set()
-        for slot in self._slots.values():
-            directories |= slot.life.flow.roster.directories
-        self._watch.set_directories(directories)
-        if not self._is_ready and all(self._is_started(slot) for slot in self._slots.values()):
+        self._flows.supervise()
+        self._watch.set_directories(self._flows.directories)
+        if not self._is_ready and self._flows.is_ready:
             self._is_ready = True
             self._notify.ready(self._status())
-            _log.info("ready flows=%d", len(self._slots))
+            _log.info("ready flows=%d", len(self._flows.conditions))
         self._notify.watchdog()
         self._notify.status(self._status())
-        self._export(now)
+        self._warn_of_a_hanging_disk()
+        for label, delta in self._flows.take_deltas():
+            self._service.add(label, delta)
+        if self._clock.monotonic() - self._progressed_at >= PROGRESS_S:
+            self._say_progress()
 
-    def _is_started(self, slot: _Slot) -> bool:
-        """A flow that fails must not keep the others from being called ready."""
-        return slot.life.flow.condition.is_ready or slot.failures > 0
-
-    def _rebuild_if_failed(self, slot: _Slot, now: float) -> None:
-        if slot.life.is_alive:
-            return
-        if slot.rebuild_at is None:
-            slot.failures += 1
-            slot.rebuild_at = now + _pause_after(slot.failures)
-            _log.error(
-                "flow stopped flow=%s; it is built again in %.0f s, nothing is lost",
-                slot.config.name,
-                slot.rebuild_at - now,
+    def _warn_of_a_hanging_disk(self) -> None:
+        """Say that saving takes too long: the thread that does it is stuck and cannot."""
+        now, busy_since = self._clock.monotonic(), self._checkpoints.busy_since
+        is_hanging = busy_since is not None and now - busy_since >= HANGING_S
+        if is_hanging and now - self._warned_at >= SAY_AGAIN_S:
+            self._warned_at = now
+            _log.warning(
+                "saving hangs state_dir=%s; shipping goes on, but no new file begins, and a crash "
+                "now would deliver lines again; hint: is the disk well?",
+                self._config.state_dir,
             )
-        elif now >= slot.rebuild_at:
-            handles = slot.life.estate.handles
-            try:
-                estate = self._checkpoints.ask(
-                    lambda store: adoption.estate_of(store, slot.config.name), STORE_ANSWER_S
-                )
-            except (TimeoutError, OSError, errors.CheckpointError) as error:
-                slot.rebuild_at = now + _pause_after(slot.failures)
-                _log.error("flow not built flow=%s error=%s", slot.config.name, error)
-                return
-            known = {row.tail_id for row in estate.rows}
-            for tail_id, (handle, base) in handles.items():
-                if tail_id in known:
-                    estate.handles[tail_id] = (handle, base)
-                else:
-                    self._files.close(handle)
-            self._launch(slot, estate)
-
-    def _start(self, one: config.FlowConfig, estate: roster.Estate) -> None:
-        slot = _Slot(one, self._build(one))
-        self._slots[one.name] = slot
-        slot.life.start(estate)
-
-    def _launch(self, slot: _Slot, estate: roster.Estate) -> None:
-        slot.life = self._build(slot.config)
-        slot.rebuild_at = None
-        slot.counted = None
-        slot.exported = NOTHING
-        slot.life.start(estate)
-
-    def _build(self, one: config.FlowConfig) -> incarnation.Incarnation:
-        loaded = self._config
-        settings = flow.FlowSettings(
-            name=one.name,
-            source=one.source,
-            batch=one.batch,
-            oversize=one.oversize,
-            max_in_flight=one.max_in_flight,
-            max_buffer_bytes=one.max_buffer,
-            checkpoint_interval_s=loaded.checkpoint.interval,
-            checkpoint_ttl_s=loaded.checkpoint.ttl,
-        )
-        return incarnation.Incarnation(
-            settings,
-            destinations.make(one.destination, loaded.aws, one.max_in_flight),
-            self._files,
-            self._clock,
-            self._checkpoints,
-            loaded.drain_timeout,
-        )
-
-    # --- reload -------------------------------------------------------------------------------
 
     def _reload(self) -> None:
-        """Take over a changed configuration; flows that did not change go on undisturbed."""
+        """Take over a changed configuration, or say what is wrong with it and go on as before."""
         self._notify.reloading()
         try:
             loaded = config.load(self._path, self._environ)
             _refuse_what_needs_a_restart(self._path, self._config, loaded)
             self._checkpoints.ask(
-                lambda store: adoption.adopt(self._path, loaded, store), STORE_ANSWER_S
+                lambda store: adoption.adopt(self._path, loaded, store), supervisor.STORE_ANSWER_S
             )
+            ended = self._flows.replace(loaded, self._notify.watchdog)
         except (errors.ConfigError, errors.CheckpointError, TimeoutError, OSError) as error:
             _log.error("reload refused config=%s; the old one runs on\n%s", self._path, error)
-            self._notify.ready(self._status())
-            return
-        was, self._config = self._config, loaded
-        wanted = {one.name: one for one in loaded.flows}
-        is_all = _shared_options(was) != _shared_options(loaded)
-        ending = {
-            name: slot
-            for name, slot in self._slots.items()
-            if is_all or wanted.get(name) != slot.config
-        }
-        self._end(ending)
-        for name, slot in ending.items():
-            if name in wanted:
-                slot.config = wanted[name]
-                self._launch(slot, slot.life.estate)
-            else:
-                self._close_estate(slot.life.estate)
-                del self._slots[name]
-        self._start_new(wanted)
-        _log.info("reloaded config=%s flows=%d changed=%d", self._path, len(wanted), len(ending))
+        else:
+            self._config = loaded
+            flows = len(loaded.flows)
+            _log.info("reloaded config=%s flows=%d changed=%d", self._path, flows, ended)
         self._notify.ready(self._status())
-
-    def _start_new(self, wanted: Mapping[str, config.FlowConfig]) -> None:
-        for name, one in wanted.items():
-            if name in self._slots:
-                continue
-            estate = self._checkpoints.ask(
-                lambda store, name=name: adoption.estate_of(store, name),  # type: ignore[misc]
-                STORE_ANSWER_S,
-            )
-            self._start(one, estate)
-
-    def _end(self, slots: Mapping[str, _Slot]) -> None:
-        """Stop flows together, and wait for all of them while systemd's watchdog is kept quiet."""
-        for slot in slots.values():
-            slot.life.stop()
-        for slot in slots.values():
-            while not slot.life.join(self._pause_s()):
-                self._notify.watchdog()
-
-    def _close_estate(self, estate: roster.Estate) -> None:
-        for handle, _ in estate.handles.values():
-            self._files.close(handle)
-
-    # --- stopping -----------------------------------------------------------------------------
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if number == signal.SIGHUP:
@@ -280,57 +159,39 @@ class Agent:
         else:
             self._stops += 1
             if self._stops > 1:
-                _leave_at_once()
+                os._exit(LEFT_AT_ONCE)
         self._wake.set()
 
-    def _stop(self) -> None:
+    def _stop(self) -> bool:
         self._notify.stopping("waiting for answers under way")
         drain_s = self._config.drain_timeout
         _log.info("stopping; answers under way are awaited, at most %.0f s", drain_s)
         self._watch.close()
-        self._end(self._slots)
-        for slot in self._slots.values():
-            self._close_estate(slot.life.estate)
-        if self._checkpoints.stop(SAVE_AT_STOP_S):
-            _log.info("stopped; every position is saved")
-        else:
-            _log.warning("stopped; the last positions could not be saved, lines may come again")
-        self._export(self._clock.monotonic(), is_last=True)
+        self._flows.end(self._notify.watchdog)
+        was_alive = self._checkpoints.is_alive()  # a thread that died saved nothing for a while
+        is_saved = self._checkpoints.stop(SAVE_AT_STOP_S) and was_alive
+        for label, delta in self._flows.take_deltas():
+            self._service.add(label, delta)
         self._service.stop()
+        self._say_progress()
         if not self._checkpoints.is_alive():
             self._store.close()
-
-    # --- what the world sees ------------------------------------------------------------------
-
-    def _on_hint(self, directory: str) -> None:
-        """Pass a hint on; called by watchdog's threads."""
-        for slot in list(self._slots.values()):
-            if directory in slot.life.flow.roster.directories:
-                slot.life.hint(directory)
+        if is_saved:
+            _log.info("stopped; every position is saved")
+        else:
+            _log.error("stopped; the last positions could not be saved, lines may come again")
+        return is_saved
 
     def _status(self) -> str:
-        conditions = {name: slot.life.flow.condition for name, slot in self._slots.items()}
-        return report.status_line(conditions, self._clock.monotonic())
+        return report.status_line(self._flows.conditions, self._clock.monotonic())
 
-    def _export(self, now: float, *, is_last: bool = False) -> None:
-        """Hand counters to the service thread, and log each flow's progress once a minute."""
-        for slot in self._slots.values():
-            five = slot.life.flow.condition.counts.five
-            self._service.add(slot.config.destination.metric_label, five - slot.exported)
-            slot.exported = five
-        if now - self._progressed < PROGRESS_S and not is_last:
-            return
-        self._progressed = now
-        for slot in self._slots.values():
-            condition = slot.life.flow.condition
-            if condition.counts != slot.counted:
-                slot.counted = condition.counts
-                _log.info("%s", report.progress_line(slot.config.name, condition))
-
-
-def _shared_options(loaded: config.Config) -> object:
-    """Return the options outside a flow that its incarnation is built from."""
-    return loaded.aws, loaded.drain_timeout
+    def _say_progress(self) -> None:
+        """Log where the bytes of each flow are that moved since the last time."""
+        self._progressed_at = self._clock.monotonic()
+        for name, condition in self._flows.conditions.items():
+            if condition.counts != self._progress.get(name):
+                self._progress[name] = condition.counts
+                _log.info("%s", report.progress_line(name, condition))
 
 
 def _refuse_what_needs_a_restart(path: str, was: config.Config, loaded: config.Config) -> None:
@@ -341,14 +202,3 @@ def _refuse_what_needs_a_restart(path: str, was: config.Config, loaded: config.C
     ]
     if problems:
         raise errors.ConfigError(problems)
-
-
-def _pause_after(failures: int) -> float:
-    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
-    state.attempt_number = failures
-    return _REBUILD_WAIT(state)
-
-
-def _leave_at_once() -> NoReturn:
-    """End the process without waiting; what is on disk is a good place to go on from."""
-    os._exit(1)

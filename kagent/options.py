@@ -205,13 +205,18 @@ def _parse_within(
     Raises:
         NotAllowedError: it is not; carries the first of the examples that is.
     """
-    for text in (value, *examples):
-        try:
-            number = parse(text)
-        except NotAllowedError:
-            continue
-        if low <= number <= high:
-            if text is value:
-                return number
-            raise NotAllowedError(expected, str(text))
-    raise AssertionError("the last example is always allowed")
+    number = _number_within(parse, value, low, high)
+    if number is None:
+        allowed = (x for x in examples if _number_within(parse, x, low, high) is not None)
+        raise NotAllowedError(expected, next(allowed))
+    return number
+
+
+def _number_within(
+    parse: Callable[[object], float], value: object, low: float, high: float
+) -> float | None:
+    try:
+        number = parse(value)
+    except NotAllowedError:
+        return None
+    return number if low <= number <= high else None

@@ -1,7 +1,7 @@
 """The command line: what commands there are, their options, and their exit codes.
 
 One module per command does the work and is imported when its command runs, so that a command that
-only reads the configuration starts in a tenth of a second. Data goes to stdout, everything else to
+only reads the configuration does not pay for AWS's libraries. Data goes to stdout, everything else to
 stderr. Exit codes: 0 ok, 1 the answer is no, 2 wrong usage, 78 the configuration or the checkpoint
 database is wrong.
 """
@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 
 import click
+
+from kagent import errors
 
 EX_NO = 1
 EX_CONFIG = 78  # sysexits.h; systemd does not restart on it, see kagent.service
@@ -70,8 +72,6 @@ def _demo() -> None:
 
 def _leave(command: Callable[[], int]) -> None:
     """Run a command and leave with its exit code, or with that of the error that ended it."""
-    from kagent import errors
-
     try:
         code = command()
     except errors.ConfigError as error:

@@ -10,6 +10,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Protocol, Self, TextIO
 
+import click
+
 if typing.TYPE_CHECKING:
     from rich import table
 
@@ -75,7 +77,7 @@ class PlainView:
     def note(self, text: str) -> None:
         """Say what just happened."""
         seconds = time.monotonic() - self._began
-        print(f"{seconds:5.1f} s  {text}", file=self._stream, flush=True)
+        click.echo(f"{seconds:5.1f} s  {text}", file=self._stream)
 
     def show(self, figures: Sequence[Figures]) -> None:
         """Show where things are, every few seconds."""
@@ -110,9 +112,10 @@ class LiveView:
 
     def note(self, text: str) -> None:
         """Say what just happened."""
+        from rich import text as rich_text  # noqa: PLC0415 -- an optional dependency
+
         seconds = time.monotonic() - self._began
-        self._console.print(f"[dim]{seconds:5.1f} s[/dim]  ", end="")
-        self._console.print(text, markup=False)
+        self._console.print(rich_text.Text.assemble((f"{seconds:5.1f} s  ", "dim"), text))
 
     def show(self, figures: Sequence[Figures]) -> None:
         """Redraw the table, a few times a second."""

@@ -14,8 +14,8 @@ def run(config_option: str | None) -> int:
     loaded = config.load(path, os.environ)
     logs.configure(loaded.log.level, loaded.log.format, os.environ)
     try:
-        agent.Agent(path, loaded, os.environ).run()
+        is_saved = agent.Agent(path, loaded, os.environ).run()
     except OSError as error:
         print(f"kagent: cannot start: {error}", file=sys.stderr)
         return 1
-    return 0
+    return 0 if is_saved else 1

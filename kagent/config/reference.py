@@ -109,7 +109,8 @@ def _section(path: str, part: allowed.Schema, root: allowed.Schema) -> Iterator[
         default = "required" if key in part.get("required", []) else ""
         if _is_default_shown(child):
             default = f"`{_written_default(child)}`"
-        yield f"| `{key}` | {_cell(what)} | {_cell(default)} | {_cell(child.get('description', ''))} |"
+        meaning = child.get("description", "")
+        yield f"| `{key}` | {_cell(what)} | {_cell(default)} | {_cell(meaning)} |"
     yield ""
     for name, below_part in inner:
         yield from _section(name, below_part, root)

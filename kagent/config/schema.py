@@ -76,8 +76,8 @@ class FlowDefaults(options.Options):
     """Requests under way at the same time; 1 gives order between batches."""
 
     max_buffer: Annotated[int, options.Size(1024, 64 * _GIB)] | None = None
-    """Bytes of lines held in memory; 16MiB when left out, or an equal share of `max_memory` if
-    that is less."""
+    """Bytes of lines held in memory, at least twice the longest record and 1MiB. Left out: 16MiB,
+    or an equal share of `max_memory` if that is less."""
 
 
 class Flow(FlowDefaults, FlowNames):  # pydantic takes the fields of the last base first
