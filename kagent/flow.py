@@ -23,7 +23,7 @@ import random
 from collections.abc import Callable, Iterable
 
 from kagent import batch as batching
-from kagent import discovery, errors, metrics, model, opening, pace, roster, split
+from kagent import discovery, errors, metrics, model, opening, pace, roster, split, tail
 
 STEP_S = 0.1
 SCAN_S = 1.0
@@ -94,7 +94,7 @@ class Flow:
         self.roster = roster.Roster(
             settings.name, settings.source, settings.checkpoint_ttl_s, files, clock, opener, faults
         )
-        self._credit_min = 2 * (record_bytes_max + 1)
+        self._credit_min = tail.credit_min(rules)
         self._sequence = 0
         self._first_sequence: int | None = None  # the snapshot of the first scan
         self._saved_sequence = 0
@@ -203,9 +203,8 @@ class Flow:
         """Account for a chunk that was read, and send it on its way."""
         chunk = result.chunk
         self.counters.read_bytes += chunk.end - chunk.start
-        self.counters.dropped_bytes += chunk.dropped_bytes
         if not chunk.records:
-            self.roster.settle(chunk)
+            self._settle(chunk)
         elif result.is_dead:
             self._batcher.hold(chunk)
             self._bury_chunk(chunk, "longer than max_line")
@@ -243,6 +242,10 @@ class Flow:
     def _deliver(self, chunk: model.Chunk) -> None:
         self.counters.delivered_bytes += chunk.end - chunk.start - chunk.dropped_bytes
         self._batcher.release(chunk)
+        self._settle(chunk)
+
+    def _settle(self, chunk: model.Chunk) -> None:
+        self.counters.dropped_bytes += chunk.dropped_bytes
         self.roster.settle(chunk)
 
     def _put_back(self, batch: model.Batch, chunks: Iterable[model.Chunk], due: float) -> None:
@@ -294,7 +297,7 @@ class Flow:
         _, chunk = self._burying.pop((letter.tail_id, letter.start))
         self.counters.dead_lettered_bytes += chunk.end - chunk.start - chunk.dropped_bytes
         self._batcher.release(chunk)
-        self.roster.settle(chunk)
+        self._settle(chunk)
         _log.warning(
             "record dead-lettered flow=%s path=%s offset=%d bytes=%d reason=%s",
             letter.flow,

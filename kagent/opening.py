@@ -165,12 +165,20 @@ class Opener:
         except OSError as error:
             self._faults.report(sighting.path, f"cannot open: {error.strerror}")
             return None
-        if self._files.handle_status(handle).identity != sighting.identity:
-            self._files.close(handle)  # replaced since: the next scan sees what is there now
+        if not self._is_same(handle, sighting):
+            self._files.close(handle)
             return None
         self._faults.clear(sighting.path)
         self._handles[sighting.identity] = handle
         return handle
+
+    def _is_same(self, handle: int, sighting: model.Sighting) -> bool:
+        """Return whether what was opened is what was seen; it may have been replaced since."""
+        try:
+            return self._files.handle_status(handle).identity == sighting.identity
+        except OSError as error:
+            self._faults.report(sighting.path, f"cannot look at it: {error.strerror}")
+            return False
 
     def _start_offset(self, start: tracking.Start, handle: int) -> int:
         if start.is_first_scan and self._source.start_at == "end":

@@ -188,8 +188,11 @@ class Roster:
         one.scans_unseen += 1
         if one.state != "followed" or one.scans_unseen < 2 or one.handle is None:
             return
+        status = self._guard(one, functools.partial(self._files.handle_status, one.handle), now)
+        if status is None:
+            return
         one.state, one.left = "left", now
-        one.is_unlinked = self._files.handle_status(one.handle).links == 0
+        one.is_unlinked = status.links == 0
         one.is_changed = True
         how = "file unlinked" if one.is_unlinked else "file renamed away"
         self._say(logging.INFO, how, one, f"position={one.position} size={one.size}")
@@ -326,12 +329,16 @@ class Roster:
 
     def _retire(self, one: tail.Tail, now: float) -> None:
         """Close a file of which everything is shipped and saved; its row stays."""
-        if not one.is_unlinked and one.handle is not None:
-            one.is_unlinked = self._files.handle_status(one.handle).links == 0
+        if one.handle is None:
+            return
+        status = self._guard(one, functools.partial(self._files.handle_status, one.handle), now)
+        if status is None:
+            return
+        one.is_unlinked = status.links == 0
         is_done = one.is_finished and one.unread_bytes == 0 and one.ledger.is_settled
         if not (is_done and one.is_durable and not one.is_changed and self._is_silent(one, now)):
             return
-        if one.tail_id in self._saved_in or one.handle is None:
+        if one.tail_id in self._saved_in:
             return
         row = self._try_row(one, now)
         if row is None:

@@ -25,6 +25,11 @@ SEARCH_BLOCKS_MAX = 8  # blocks searched in one turn for the end of an oversize 
 _SHORT_REST_BYTES = 65536  # an incomplete line of so few bytes is simply read again
 
 
+def credit_min(rules: split.Rules) -> int:
+    """Return the credit with which `Tail.read` can make one record, and stays within it."""
+    return 2 * (rules.record_bytes_max + 1) + 4 * model.RECORD_OVERHEAD_BYTES
+
+
 class TruncatedError(Exception):
     """The file does not hold the bytes any more that were read from it."""
 
@@ -161,7 +166,7 @@ class Tail:
         start, region_end = self.ledger.gap()
         if start != self._frontier_at:
             self._jump(start)
-        size = max(self._rules.record_bytes_max + 1, min(BLOCK_BYTES, credit_bytes // 2))
+        size = max(self._rules.record_bytes_max + 1, min(BLOCK_BYTES, credit_bytes // 8))
         is_open = region_end is None and not is_final and self._line_end is None
         if is_open and self._scanned - start > _SHORT_REST_BYTES and not self._search(start):
             return None
@@ -174,7 +179,9 @@ class Tail:
         is_closed = end == region_end or (is_final and end >= self.size)
         if self._line_end is not None:
             return self._cut_line(block, now)
-        lines_max = max(1, (credit_bytes - size) // model.RECORD_OVERHEAD_BYTES)
+        # Beside one record a line there is one for each further part of an oversize line.
+        parts_max = size // self._rules.record_bytes_max + 1
+        lines_max = max(1, (credit_bytes - size) // model.RECORD_OVERHEAD_BYTES - parts_max)
         result = split.split_block(
             block,
             self.tail_id,

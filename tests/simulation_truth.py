@@ -77,7 +77,6 @@ class Content:
     cuts: set[int] = dataclasses.field(default_factory=set)  # sizes at which it fell silent
     covered: Ranges = dataclasses.field(default_factory=Ranges)  # delivered or dead-lettered
     repeatable: Ranges = dataclasses.field(default_factory=Ranges)  # may come again
-    last_start: int = -1  # of the record that came last
 
     def append(self, data: bytes) -> None:
         at = len(self.data)
@@ -103,8 +102,7 @@ class Content:
         return self.line_ends[-1] if self.line_ends else 0
 
     @property
-    def first_owed(self) -> int:
-        """The start of the first line that `start_at` may not skip."""
+    def skippable_lines_end(self) -> int:
         after = bisect.bisect_right(self.line_ends, self.skippable)
         return self.line_ends[after - 1] if after else 0
 
@@ -121,6 +119,7 @@ class Truth:
         self.origins: dict[str, tuple[int, int]] = {}  # by tail_id: number, index of a content
         self.places: dict[str, list[Content]] = {}  # by tail_id: where its records were found
         self.in_memory: list[tuple[Content, int]] = []  # destroyed, but read up to there before
+        self.last_starts: dict[str, int] = {}  # by tail_id: of the record that came last
         self.ids: dict[tuple[str, int, int], bytes] = {}
         self._indices: dict[int, int] = {}
 
@@ -174,9 +173,9 @@ class Truth:
             raise BrokenError(
                 f"duplicate without a reason: {tail_id[:6]}:{start}-{end} {data[:60]!r}"
             )
-        if self.is_ordered and start < content.last_start:
+        if self.is_ordered and start < self.last_starts.get(tail_id, -1):
             raise BrokenError(f"L2 out of order: {tail_id[:6]}:{start}-{end}")
-        content.last_start = start
+        self.last_starts[tail_id] = start
         content.repeatable.remove(start, end)
         content.covered.add(start, end)
         if is_repeatable:
@@ -223,8 +222,8 @@ class Truth:
         )
 
     def _row_problem(self, content: Content, row: model.Checkpoint) -> str:
-        if row.start > content.first_owed and row.start:
-            return f"only [0, {content.first_owed}) could be skipped"
+        if row.start > self.first_owed(content):
+            return f"only [0, {self.first_owed(content)}) could be skipped"
         ranges = [(row.start, row.offset), *((one.start, one.end) for one in row.ranges)]
         if max(end for _, end in ranges) > len(content.data):
             return f"the file never had more than {len(content.data)} bytes"
@@ -251,6 +250,12 @@ class Truth:
             gaps = still
         return [gap for gap in gaps if not self._may_drop(content, *gap)]
 
+    def first_owed(self, content: Content) -> int:
+        """Return the start of the first line that `start_at` may not skip."""
+        candidates = self.history[content.number][: content.index + 1]
+        ends = [(one.skippable_lines_end, one) for one in candidates]
+        return max(end for end, one in ends if one.data[:end] == content.data[:end])
+
     def _may_drop(self, content: Content, start: int, end: int) -> bool:
         if self.policy not in {"drop", "truncate"}:
             return False
@@ -264,7 +269,7 @@ class Truth:
 
     def check_delivered(self, content: Content, end: int, what: str) -> None:
         """L1: every byte up to `end` that `start_at` may not skip was delivered."""
-        missing = self.missing(content, content.first_owed, end)
+        missing = self.missing(content, self.first_owed(content), end)
         if missing:
             raise BrokenError(
                 f"L1 lost of {what}, inode {content.number}: {missing}: "
@@ -278,7 +283,7 @@ class Truth:
     def check_given_up(self, node: fakes.Node) -> None:
         """L1: a file that kagent closes for good has been delivered, the last bytes included."""
         content = self.current[node]
-        for start, end in content.late.gaps(content.first_owed, len(content.data)):
+        for start, end in content.late.gaps(self.first_owed(content), len(content.data)):
             missing = self.missing(content, start, end)
             if missing:
                 raise BrokenError(f"L1 closed inode {content.number} too early: {missing} lost")

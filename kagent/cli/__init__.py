@@ -1,9 +1,9 @@
 """The command line: what commands there are, their options, and their exit codes.
 
 One module per command does the work and is imported when its command runs, so that a command that
-only reads the configuration does not pay for AWS's libraries. Data goes to stdout, everything else to
-stderr. Exit codes: 0 ok, 1 the answer is no, 2 wrong usage, 78 the configuration or the checkpoint
-database is wrong.
+only reads the configuration does not pay for AWS's libraries. Data goes to stdout, everything else
+to stderr. Exit codes: 0 ok, 1 the answer is no, 2 wrong usage, 78 the configuration or the
+checkpoint database is wrong.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _run(config_option: str | None) -> None:
 @click.option("--strict", "is_strict", is_flag=True, help="Exit 1 when there is a warning.")
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON document.")
 def _test_config(config_option: str | None, *, is_strict: bool, is_json: bool) -> None:
-    """Check the configuration; show what each flow would ship, and where.
+    """Check the configuration, show what it ships.
 
     Needs neither AWS nor a running daemon. Exit 78 when the configuration is wrong.
     """
@@ -63,11 +63,23 @@ def _test_config(config_option: str | None, *, is_strict: bool, is_json: bool) -
 
 
 @main.command("demo")
-def _demo() -> None:
-    """Try everything on this machine with an embedded Kinesis; nothing to configure."""
+@click.option(
+    "--seconds",
+    type=click.FloatRange(3.0, 120.0),
+    default=15.0,
+    show_default=True,
+    help="How long lines are written.",
+)
+@click.option("--keep", is_flag=True, help="Keep the log files and the daemon's database.")
+def _demo(seconds: float, *, keep: bool) -> None:
+    """Try everything here, with an embedded Kinesis.
+
+    A daemon ships log files that are rotated and truncated, and is killed on the way; then every
+    line is counted. Nothing needs to be configured.
+    """
     from kagent.cli import demo
 
-    _leave(demo.run)
+    _leave(lambda: demo.run(seconds, keep=keep))
 
 
 def _leave(command: Callable[[], int]) -> None:

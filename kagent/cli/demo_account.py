@@ -60,9 +60,10 @@ class Balance:
     """What became of the lines; `written = arrived + lost`."""
 
     written: int = 0
-    arrived: int = 0
+    arrived: int = 0  # at a consumer
     lost: list[bytes] = dataclasses.field(default_factory=list)
     strange: list[bytes] = dataclasses.field(default_factory=list)  # never written by anyone
+    misread: list[bytes] = dataclasses.field(default_factory=list)  # the service's own mistake
     by_lost_answer: int = 0
     by_kill: int = 0
     unexplained: list[bytes] = dataclasses.field(default_factory=list)
@@ -80,28 +81,38 @@ class Balance:
                 ("lines were lost", self.lost),
                 ("duplicates have no explanation", self.unexplained),
                 ("records are no line that was written", self.strange),
+                ("records were accepted and read not as often", self.misread),
             )
             if found
         ]
 
 
 def balance_of(
-    flow: str, written: Mapping[bytes, Place], journal: Iterable[Arrival], kill: Kill | None
+    flow: str,
+    written: Mapping[bytes, Place],
+    consumed: Iterable[bytes],
+    journal: Iterable[Arrival],
+    kill: Kill | None,
 ) -> Balance:
     """Return what became of the lines of one flow.
 
     Args:
         flow: Its name.
         written: Every complete line that was written, and where.
+        consumed: What a consumer read, in any order.
         journal: Every copy that the service accepted, in any order.
         kill: The one kill of the daemon, if there was one.
     """
+    read = collections.Counter(consumed)
     copies: dict[bytes, list[Arrival]] = collections.defaultdict(list)
     for arrival in journal:
         copies[arrival.line].append(arrival)
     balance = Balance(written=len(written))
-    balance.lost = [line for line in written if line not in copies]
+    balance.lost = [line for line in written if line not in read]
     balance.arrived = balance.written - len(balance.lost)
+    balance.misread = [
+        line for line in read.keys() | copies.keys() if read[line] != len(copies.get(line, ()))
+    ]
     for line, several in copies.items():
         place = written.get(line)
         if place is None:

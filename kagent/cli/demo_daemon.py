@@ -21,6 +21,8 @@ from typing import Self
 
 from kagent.cli import demo_account
 
+CONFIG_NAME = "kagent.yaml"
+LOG_NAME = "daemon.log"
 _STOP_S = 10.0
 _LOG_TAIL_LINES = 8
 # Settings of the user's own, which must not reach the child: AWS's, proxies', systemd's.
@@ -38,6 +40,35 @@ if os.getppid() != int(sys.argv[1]):
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
+_CONFIGURATION = """\
+# Written by `kagent demo`. Two flows, to a Kinesis and a Firehose that ran on this machine only.
+state_dir: {state_dir}
+drain_timeout: 5s
+
+aws:
+  region: {region}
+  endpoint_url: {endpoint_url}  # with AWS itself, leave this out
+  ca_bundle: {ca_bundle}        # and this
+
+metrics:
+  cloudwatch: {{interval: 10s}}
+
+flows:
+  - name: web
+    source:
+      paths: [{web_paths}]  # shop.log, and shop.log.1 after its rotation
+      start_at: beginning
+    batch: {{max_age: 250ms}}
+    destination: {{kinesis: {{stream: web-logs}}}}
+
+  - name: audit
+    source:
+      paths: [{audit_paths}]  # login.log; after its rotation the file has no matching name
+      start_at: beginning
+    batch: {{max_age: 500ms}}
+    destination: {{firehose: {{delivery_stream: audit-logs}}}}
+"""
+
 
 class DaemonError(Exception):
     """The daemon did what it must not do."""
@@ -46,18 +77,40 @@ class DaemonError(Exception):
 class Daemon:
     """Owns the child process and its log; leaves no process behind."""
 
-    def __init__(self, config_path: str, log_path: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, directory: str, environ: Mapping[str, str]) -> None:
         """Start nothing yet.
 
         Args:
-            config_path: Its configuration.
-            log_path: What its stderr is added to.
-            environ: Its whole environment.
+            directory: Where everything of the demo lies.
+            environ: The child's whole environment.
         """
-        self.log_path = log_path
-        self._command = [sys.executable, "-m", "kagent", "run", "-c", config_path]
-        self._environ = environ
+        self.directory = directory
+        self.config_path = os.path.join(directory, CONFIG_NAME)
+        self.log_path = os.path.join(directory, LOG_NAME)
+        self._command = [sys.executable, "-m", "kagent", "run", "-c", self.config_path]
+        self.environ = environ
         self._process: subprocess.Popen[bytes] | None = None
+
+    def configure(self, endpoint_url: str, ca_file: str, region: str) -> None:
+        """Write its configuration, and put the CA's certificate beside it.
+
+        Args:
+            endpoint_url: Of the services.
+            ca_file: The certificate that theirs is checked with.
+            region: That they are in.
+        """
+        ca_bundle = os.path.join(self.directory, "ca.pem")
+        shutil.copyfile(ca_file, ca_bundle)
+        text = _CONFIGURATION.format(
+            state_dir=_quoted(self.directory, "state"),
+            region=region,
+            endpoint_url=endpoint_url,
+            ca_bundle=_quoted(ca_bundle),
+            web_paths=_quoted(self.directory, "logs", "web", "*.log*"),
+            audit_paths=_quoted(self.directory, "logs", "audit", "*.log"),
+        )
+        with open(self.config_path, "w") as file:
+            file.write(text)
 
     def start(self) -> None:
         """Start it; it is not ready yet when this returns."""
@@ -69,8 +122,8 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=dict(self._environ),
-                cwd=os.path.dirname(self.log_path),
+                env=dict(self.environ),
+                cwd=self.directory,
                 start_new_session=True,  # Ctrl-C is the demo's; it then ends the daemon
             )
 
@@ -100,10 +153,23 @@ class Daemon:
         try:
             code = self._process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            raise DaemonError(f"the daemon did not end within {_STOP_S:.0f} s of SIGTERM") from None
+            raise DaemonError(
+                f"the daemon did not end within {_STOP_S:.0f} s of SIGTERM"
+            ) from None
         self._process = None
         if code != 0:
             raise DaemonError(f"the daemon ended with exit code {code} after SIGTERM, expected 0")
+
+    def settled(self) -> dict[demo_account.FileKey, list[tuple[int, int]]]:
+        """Return what its database says is settled; see `settled_in`. It must not run."""
+        assert self._process is None
+        database = os.path.join(self.directory, "state", "checkpoints.db")
+        return settled_in(database, os.path.join(self.directory, "state-at-the-kill"))
+
+    def end(self) -> None:
+        """Leave no process behind, whatever it was doing."""
+        with contextlib.suppress(DaemonError):
+            self.kill()
 
     def log_tail(self) -> str:
         """Return the last lines of its log, which is small."""
@@ -126,13 +192,15 @@ class Daemon:
         _value: BaseException | None,
         _traceback: types.TracebackType | None,
     ) -> None:
-        with contextlib.suppress(DaemonError):
-            self.kill()
+        self.end()
 
 
-def clean_environ(
-    environ: Mapping[str, str], access_key: str, secret_key: str
-) -> dict[str, str]:
+def _quoted(*parts: str) -> str:
+    """Return a path as YAML: JSON is YAML, too."""
+    return json.dumps(os.path.join(*parts))
+
+
+def clean_environ(environ: Mapping[str, str], access_key: str, secret_key: str) -> dict[str, str]:
     """Return an environment without anyone's AWS settings but these credentials."""
     kept = {
         name: value
@@ -151,7 +219,9 @@ def clean_environ(
     }
 
 
-def settled_at(database_path: str, copy_dir: str) -> dict[demo_account.FileKey, list[tuple[int, int]]]:
+def settled_in(
+    database_path: str, copy_dir: str
+) -> dict[demo_account.FileKey, list[tuple[int, int]]]:
     """Return what a database says is settled, by file: byte ranges [start, end).
 
     Nobody may be writing to it. A copy is read: opening a database replays its log, and that is

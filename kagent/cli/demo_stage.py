@@ -7,12 +7,11 @@ lets the stage play meanwhile: lines are written, the view is refreshed, the dae
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 
 from kagent import local
-from kagent.cli import demo_account, demo_daemon, demo_view, demo_writer
+from kagent.cli import demo_account, demo_consumer, demo_daemon, demo_view, demo_writer
 
 _TICK_S = 0.02
 
@@ -43,6 +42,7 @@ class Stage:
         flows: tuple[Flow, ...],
         sites: dict[str, demo_writer.Site],
         service: local.Service,
+        server: local.Server,
         daemon: demo_daemon.Daemon,
         view: demo_view.View,
         deadline: float,
@@ -53,6 +53,7 @@ class Stage:
             flows: The daemon's flows.
             sites: What writes the logs of each, by name.
             service: What takes their lines.
+            server: Where it listens.
             daemon: What ships them.
             view: What shows it.
             deadline: Monotonic time after which nothing is waited for.
@@ -60,9 +61,11 @@ class Stage:
         self.flows = flows
         self.sites = sites
         self.service = service
+        self.server = server
         self.daemon = daemon
         self.view = view
-        self.is_writing = True
+        self.writing_s = 0.0
+        self._is_writing = True
         self.kill: demo_account.Kill | None = None
         self._deadline = deadline
         self._began = self._ticked = time.monotonic()
@@ -106,18 +109,25 @@ class Stage:
         time.sleep(_TICK_S)
         now = time.monotonic()
         elapsed, self._ticked = now - self._ticked, now
-        if self.is_writing:
+        if self._is_writing:
             for site in self.sites.values():
                 site.write(elapsed)
         self.view.show([self.figures(one) for one in self.flows])
         self.daemon.check()
 
+    def end_writing(self) -> None:
+        """Write no more lines; every file ends with a whole one."""
+        if self._is_writing:
+            self._is_writing, self.writing_s = False, self.seconds
+        for site in self.sites.values():
+            site.flush()
+
     # --- what the daemon suffers --------------------------------------------------------------
 
-    def kill_daemon(self, down_s: float, database_path: str, copy_dir: str) -> None:
+    def kill_daemon(self, down_s: float) -> None:
         """Kill the daemon, note what was true then, and start it again after a while."""
         self.daemon.kill()
-        settled = demo_daemon.settled_at(database_path, copy_dir)
+        settled = self.daemon.settled()
         self.play_for(down_s)  # and the service finishes what it had received
         accepted = {one.name: self.counts(one)["records_accepted"] for one in self.flows}
         self.kill = demo_account.Kill(accepted, settled)
@@ -133,15 +143,22 @@ class Stage:
 
     def has_arrived(self, flow: Flow, lines: Iterable[bytes]) -> bool:
         """Return whether a flow's service has every one of these lines."""
-        return set(lines).issubset(self.records(flow))
+        return set(lines).issubset(arrival.line for arrival in self.arrivals(flow))
 
     # --- what the service says ----------------------------------------------------------------
 
-    def records(self, flow: Flow) -> list[bytes]:
-        """Return what a flow's service accepted, in that order."""
+    def consumed(self, flow: Flow) -> list[bytes]:
+        """Return what a consumer of a flow gets: GetRecords, or what Firehose delivered."""
         if flow.is_firehose:
             return self.service.deliveries(flow.stream)
-        return self.service.records(flow.stream)
+        region = self.service.options.region
+        return demo_consumer.read_stream(flow.stream, self.server, region, self.daemon.environ)
+
+    def balance(self, flow: Flow) -> demo_account.Balance:
+        """Read a flow's lines back, and return what became of them."""
+        written, consumed = self.sites[flow.name].written, self.consumed(flow)
+        arrivals = self.arrivals(flow)
+        return demo_account.balance_of(flow.name, written, consumed, arrivals, self.kill)
 
     def arrivals(self, flow: Flow) -> Iterator[demo_account.Arrival]:
         """Yield the service's journal of a flow."""

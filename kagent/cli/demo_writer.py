@@ -65,11 +65,17 @@ class LogFile:
         """Write all of the buffer: the file ends with a line."""
         self._write(len(self._buffer))
 
+    def pause(self) -> None:
+        """Let the file end with a line, and get no more until it is truncated."""
+        self.flush()
+        self.is_paused = True
+
     def truncate(self) -> None:
-        """Empty the file in place, as `> file` does."""
-        assert not self._buffer
+        """Empty it in place, while it is paused, and let it go on."""
+        assert self.is_paused
         os.ftruncate(self._descriptor, 0)
         self.lines, self._end = [], 0
+        self.is_paused = False
 
     def close(self) -> None:
         """Write what is left, and end."""
@@ -98,6 +104,7 @@ class Site:
         self.flow = flow
         self.written: dict[bytes, demo_account.Place] = {}
         self.written_bytes = 0
+        self.renames = self.truncations = 0
         self._directory = directory
         self._rate = rate
         self._chooser = random.Random(flow)
@@ -120,12 +127,23 @@ class Site:
 
     def rename(self, name: str, new_name: str) -> None:
         """Rename a file as a rotator does, behind the server's back: it writes on."""
+        self.renames += 1
         os.rename(os.path.join(self._directory, name), os.path.join(self._directory, new_name))
 
     def reopen(self, name: str) -> None:
         """End a file, whatever it is called now, and create it anew: what a SIGHUP does."""
         self.files[name].close()
         self.files[name] = self._create(name)
+
+    def pause(self, name: str) -> list[bytes]:
+        """Write no more to a file, and return all its lines."""
+        self.files[name].pause()
+        return self.files[name].lines
+
+    def truncate(self, name: str) -> None:
+        """Empty a paused file in place, as `> file` does, and go on with it."""
+        self.truncations += 1
+        self.files[name].truncate()
 
     def flush(self) -> None:
         """End every file with a whole line."""

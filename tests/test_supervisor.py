@@ -1,0 +1,182 @@
+"""Flows that fail are rebuilt alone; changed configurations replace only what they change."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from daemon import wait_until
+from fakes import FakeDeadLetters, FakeDestination
+
+from kagent import adoption, checkpoint, config, roster, supervisor, system
+from kagent.destinations import kinesis
+
+
+class FaultyFiles(system.OsFiles):
+    """The real file system, in which some reads show a bug of ours."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []  # a read of a file that begins with it fails, once
+
+    def read(self, handle: int, offset: int, size: int) -> bytes:
+        data = super().read(handle, offset, size)
+        for begin in self.faults:
+            if super().read(handle, 0, len(begin)) == begin.encode():
+                self.faults.remove(begin)
+                raise RuntimeError("a bug of ours")
+        return data
+
+
+@dataclasses.dataclass
+class Rig:
+    """A supervisor on a real directory and database; its destinations are lists."""
+
+    root: pathlib.Path
+    files: FaultyFiles
+    store: checkpoint.CheckpointStore
+    thread: checkpoint.CheckpointThread
+    flows: supervisor.Supervisor
+    accepted: dict[str, FakeDestination]
+
+    def load(self, *names: str, **more: object) -> config.Config:
+        return load(self.root, *names, **more)
+
+    def lines(self, name: str) -> bytes:
+        return b"".join(self.accepted[name].accepted)
+
+
+def load(root: pathlib.Path, *names: str, **more: object) -> config.Config:
+    """Return a configuration of one flow a name, from log/NAME.log to the stream NAME."""
+    flows = [
+        {
+            "name": name,
+            "source": {"paths": [f"{root}/log/{name}.log"], "start_at": "beginning"},
+            "destination": {"kinesis": {"stream": name}},
+            "batch": {"max_age": "10ms"},
+            **more,
+        }
+        for name in names
+    ]
+    path = root / "kagent.yaml"
+    path.write_text(yaml.safe_dump({"state_dir": str(root / "state"), "flows": flows}))
+    return config.load(str(path), {})
+
+
+@pytest.fixture
+def rig(tmp_path: pathlib.Path) -> Iterator[Rig]:
+    """Two flows, a and b, that are running."""
+    (tmp_path / "log").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "log" / f"{name}.log").write_text(f"{name} 0\n")
+    loaded = load(tmp_path, "a", "b")
+    clock, files = system.SystemClock(), FaultyFiles()
+    store = checkpoint.CheckpointStore(loaded.state_dir)
+    store.open()
+    adoption.adopt(loaded.file, loaded, store)
+    thread = checkpoint.CheckpointThread(store, FakeDeadLetters(), 0.1, clock)
+    thread.start()
+    accepted: dict[str, FakeDestination] = {}
+
+    def make(options: object, _aws: object, _max_in_flight: int) -> FakeDestination:
+        return accepted.setdefault(options.stream, FakeDestination(kinesis.LIMITS))  # type: ignore[attr-defined]
+
+    flows = supervisor.Supervisor(loaded, files, clock, thread, make)
+    flows.start({name: roster.Estate() for name in ("a", "b")})
+    one = Rig(tmp_path, files, store, thread, flows, accepted)
+    wait_until(lambda: one.lines("a") == b"a 0\n" and one.lines("b") == b"b 0\n", "first lines")
+    yield one
+    flows.end(lambda: None)
+    assert thread.stop(10)
+    store.close()
+
+
+def append(rig: Rig, name: str, text: str) -> None:
+    with (rig.root / "log" / f"{name}.log").open("a") as file:
+        file.write(text)
+
+
+def test_a_flow_that_fails_is_rebuilt_and_the_other_notices_nothing(rig: Rig) -> None:
+    """A bug in one flow's step ends that flow's life only; its successor sends nothing twice."""
+    rig.files.faults.append("a 0")
+    append(rig, "a", "a 1\n")
+    wait_until(lambda: not rig.files.faults, "the fault")
+    append(rig, "b", "b 1\n")
+    wait_until(lambda: rig.lines("b") == b"b 0\nb 1\n", "the other flow's line")
+
+    def is_rebuilt() -> bool:
+        rig.flows.supervise()
+        return rig.lines("a") == b"a 0\na 1\n"
+
+    wait_until(is_rebuilt, "the line after the fault")
+    assert rig.flows.is_ready
+    assert rig.accepted["a"].accepted == [b"a 0\n", b"a 1\n"]
+
+
+def test_a_failed_flow_keeps_its_deleted_file(rig: Rig) -> None:
+    """The successor goes on through the descriptor of a file that has no name any more."""
+    path = rig.root / "log" / "a.log"
+    with path.open("a", buffering=1) as file:
+        path.unlink()
+        rig.files.faults.append("a 0")
+        file.write("a 1\n")
+        wait_until(lambda: not rig.files.faults, "the fault")
+
+        def is_rebuilt() -> bool:
+            rig.flows.supervise()
+            return rig.lines("a") == b"a 0\na 1\n"
+
+        wait_until(is_rebuilt, "the line in the deleted file")
+
+
+def test_a_reload_replaces_what_it_changes_only(rig: Rig) -> None:
+    """A removed flow ends, a new one begins, an unchanged one goes on, and nothing comes twice."""
+    (rig.root / "log" / "c.log").write_text("c 0\n")
+    loaded = rig.load("a", "c")
+    rig.thread.ask(lambda store: adoption.adopt(loaded.file, loaded, store), 10)
+
+    ended = rig.flows.replace(loaded, lambda: None)
+
+    assert ended == 1
+    assert {"a", "c"} == set(rig.flows.conditions)
+    append(rig, "a", "a 1\n")
+    wait_until(lambda: rig.lines("a") == b"a 0\na 1\n", "the unchanged flow's line")
+    wait_until(lambda: rig.lines("c") == b"c 0\n", "the new flow's line")
+    assert rig.lines("b") == b"b 0\n"
+
+
+def test_a_flow_comes_back_where_it_was(rig: Rig) -> None:
+    """A removed flow is no error, and goes on from its positions when it is configured again."""
+    rig.flows.replace(rig.load("b"), lambda: None)
+    append(rig, "a", "a 1\n")
+    rig.thread.ask(lambda _store: None, 10)
+
+    rig.flows.replace(rig.load("a", "b"), lambda: None)
+
+    wait_until(lambda: rig.lines("a") == b"a 0\na 1\n", "the line written meanwhile")
+
+
+def test_deltas_add_up_to_the_counters(rig: Rig) -> None:
+    """What is handed out for the metrics since the last call is what happened since then."""
+    first = dict(rig.flows.take_deltas())
+    append(rig, "a", "a 1\n")
+    wait_until(lambda: rig.flows.conditions["a"].counts.five.records_sent == 2, "the record")
+    second = dict(rig.flows.take_deltas())
+
+    assert first["KinesisStream:a"].records_sent == 1
+    assert second["KinesisStream:a"].records_sent == 1
+    assert second["KinesisStream:b"].records_sent == 0
+
+
+def test_directories_are_hinted_to_the_flows_that_scan_them(rig: Rig) -> None:
+    """A hint makes a flow look at once; one about another directory reaches nobody."""
+    assert {str(rig.root / "log")} == rig.flows.directories
+
+    (rig.root / "log" / "b.log").rename(rig.root / "log" / "b.old")
+    (rig.root / "log" / "b.log").write_text("b 1\n")
+    rig.flows.hint(str(rig.root / "log"))
+    rig.flows.hint("/nowhere")
+
+    wait_until(lambda: rig.lines("b") == b"b 0\nb 1\n", "the line of the new file")
