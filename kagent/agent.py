@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 from collections.abc import Mapping
 
 from kagent import (
@@ -36,8 +35,8 @@ PROGRESS_S = 60.0
 HANGING_S = 10.0  # of one save
 SAY_AGAIN_S = 60.0
 SAVE_AT_STOP_S = 10.0
-LEFT_AT_ONCE = 1  # exit code after a second signal
 
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _log = logging.getLogger("kagent.agent")
 
 
@@ -63,9 +62,6 @@ class Agent:
         )
         self._watch = watch.Watch(self._flows.hint)
         self._service = service.ServiceThread(loaded, self._clock)
-        self._wake = threading.Event()
-        self._stops = 0
-        self._is_reload_wanted = False
         self._is_ready = False
         self._warned_at = float("-inf")
         self._progressed_at = self._clock.monotonic()
@@ -88,8 +84,9 @@ class Agent:
         except BaseException:
             self._store.close()
             raise
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+        # Blocked before the first thread starts, in all of them, and fetched below: a handler could
+        # run while the main thread is anywhere, also inside a lock.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._checkpoints.start()
         self._service.start()
         self._watch.open()
@@ -98,17 +95,18 @@ class Agent:
         if not names:
             _log.warning("no flows are configured; write some and reload")
         pause_s = min(SUPERVISE_S, self._notify.watchdog_interval_s() or SUPERVISE_S)
-        while not self._stops and self._checkpoints.is_alive():
+        while self._checkpoints.is_alive():
             self._look_after()
-            self._clock.wait(self._wake, pause_s)
-            self._wake.clear()
+            found = signal.sigtimedwait(_SIGNALS, pause_s)
+            if found is not None and found.si_signo == signal.SIGHUP:
+                self._reload()
+            elif found is not None:
+                break
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # a second one ends the process
         return self._stop()
 
     def _look_after(self) -> None:
         """Do what the main thread does each second."""
-        if self._is_reload_wanted:
-            self._is_reload_wanted = False
-            self._reload()
         self._flows.supervise()
         self._watch.set_directories(self._flows.directories)
         if not self._is_ready and self._flows.is_ready:
@@ -152,15 +150,6 @@ class Agent:
             flows = len(loaded.flows)
             _log.info("reloaded config=%s flows=%d changed=%d", self._path, flows, ended)
         self._notify.ready(self._status())
-
-    def _on_signal(self, number: int, _frame: object) -> None:
-        if number == signal.SIGHUP:
-            self._is_reload_wanted = True
-        else:
-            self._stops += 1
-            if self._stops > 1:
-                os._exit(LEFT_AT_ONCE)
-        self._wake.set()
 
     def _stop(self) -> bool:
         self._notify.stopping("waiting for answers under way")

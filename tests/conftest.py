@@ -11,5 +11,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--sim-seeds", type=int, default=200, metavar="N", help="simulate seeds 0 to N - 1"
     )
     group.addoption(
-        "--sim-seed", type=int, default=None, metavar="K", help="simulate seed K only, with a trace"
+        "--sim-seed",
+        type=int,
+        default=None,
+        metavar="K",
+        help="simulate seed K only, with a trace",
     )

@@ -326,7 +326,10 @@ class FakeDeadLetters:
 # --- where it goes ----------------------------------------------------------------------------
 
 LIMITS = model.BatchLimits(
-    records_max=500, request_bytes_max=4 * 1024**2, record_bytes_max=1024**2, has_partition_keys=False
+    records_max=500,
+    request_bytes_max=4 * 1024**2,
+    record_bytes_max=1024**2,
+    has_partition_keys=False,
 )
 
 

@@ -164,7 +164,9 @@ class Truth:
         """Take in a record that was delivered or dead-lettered."""
         content = self._locate(tail_id, start, end, data)
         if content is None:
-            raise BrokenError(f"S4 not the file's bytes: {tail_id[:6]}:{start}-{end} {data[:60]!r}")
+            raise BrokenError(
+                f"S4 not the file's bytes: {tail_id[:6]}:{start}-{end} {data[:60]!r}"
+            )
         self._check_is_whole(content, start, end)
         if self.ids.setdefault((tail_id, start, end), data) != data:
             raise BrokenError(f"S6 two records have the id {tail_id[:6]}:{start}-{end}")

@@ -59,6 +59,12 @@ class Profile:
         """Nothing happens that explains a duplicate or a change of order."""
         return not (self.destination or self.crashes)
 
+    @property
+    def is_ordered(self) -> bool:
+        """Nothing happens that may change the order within a file."""
+        is_poisoned = "append_poison" in self.writers or self.policy == "dead_letter"
+        return self.is_clean and not is_poisoned and self.max_in_flight == 1
+
 
 WRITERS = {
     "append": 10,
@@ -159,7 +165,7 @@ class World:
         self.saver = self._new_saver()
         policy = "split" if self.profile.policy == "auto" else self.profile.policy
         self.truth = Truth(policy, self.profile.record_bytes_max)
-        self.truth.is_ordered = self.profile.is_clean and self.profile.max_in_flight == 1
+        self.truth.is_ordered = self.profile.is_ordered
         self.flow: flow.Flow | None = None
         self.pending: list[tuple[model.Batch, float]] = []
         self.left_at: dict[fakes.Node, float] = {}  # when a file lost its last matching name

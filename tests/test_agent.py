@@ -222,6 +222,23 @@ def test_a_changed_flow_goes_on_with_its_open_files(daemon: Daemon) -> None:
     assert sorted(daemon.lines) == sorted(numbered(0, 20).splitlines(keepends=True))
 
 
+def test_a_second_signal_leaves_at_once(daemon: Daemon) -> None:
+    """While the first SIGTERM waits for an answer that takes long, the second one ends it."""
+    daemon.service.set_faults(local.Faults(latency_s=30))
+    daemon.path("a.log").write_bytes(numbered(0, 10))
+    daemon.start()
+    wait_until(lambda: daemon.service.counts()["calls"].get("PutRecords"), "a call under way")
+    process = daemon.process
+    assert process is not None
+
+    process.send_signal(signal.SIGTERM)
+    daemon.wait_for_log("stopping")
+    code = daemon.stop(signal.SIGTERM)
+
+    assert code == -signal.SIGTERM
+    assert "stopped;" not in daemon.log
+
+
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("setpriv"),
     reason="needs root and setpriv to run the daemon as a user who may not read a file",

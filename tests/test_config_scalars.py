@@ -33,7 +33,7 @@ def test_yaml_1_2_words_and_decimal_numbers_have_types(
 
 @pytest.mark.parametrize(
     "text",
-    "on off yes No True NULL 010 0x1F 1_000 12:30:00 +1 1e3 .inf 2026-11-20 4MiB - .".split(),
+    ["on", "off", "yes", "No", "True", "NULL", "010", "0x1F", "1_000", "12:30:00", "1e3", ".inf"],
 )
 def test_the_traps_of_yaml_1_1_are_text(text: str) -> None:
     """What YAML 1.1 reads as true, 8, 31, 1000, 45000 or a date is the text that it looks like."""

@@ -37,7 +37,7 @@ EX_INTERRUPTED = 130  # what a shell makes of SIGINT
 WEB = demo_stage.Flow("web", "web-logs", is_firehose=False)
 AUDIT = demo_stage.Flow("audit", "audit-logs", is_firehose=True)
 FLOWS = (WEB, AUDIT)
-SHARDS = 4
+SHARDS = 6
 HOT_SHARD = "shardId-000000000001"
 _GRACE_S = 30.0  # for the daemon to start, and for the last lines to arrive
 _KEPT = {demo_daemon.CONFIG_NAME, demo_daemon.LOG_NAME}

@@ -22,11 +22,13 @@ def read_stream(
         region: That it is in.
         environ: Where the credentials are.
     """
-    options = aws.AwsOptions(
-        region=region,
-        endpoint_url=server.endpoint_url,
-        ca_bundle=server.ca_file,
-        read_timeout=5.0,
+    options = aws.AwsOptions.model_validate(
+        {
+            "region": region,
+            "endpoint_url": server.endpoint_url,
+            "ca_bundle": server.ca_file,
+            "read_timeout": "5s",
+        }
     )
     with _environment(environ):
         client = aws.connect("kinesis", options, 1)

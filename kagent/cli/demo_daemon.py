@@ -1,4 +1,4 @@
-"""The demo's daemon: a real `kagent run` as a child, its configuration, and what its database says.
+"""The demo's daemon: a real `kagent run` as a child, its configuration, what its database says.
 
 The child sees none of the user's AWS settings, only credentials made up for this run. It dies with
 the demo, whatever the demo dies of.
@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -117,7 +116,7 @@ class Daemon:
         assert self._process is None
         bound = [sys.executable, "-I", "-S", "-c", _BOUND_TO_PARENT, str(os.getpid())]
         with open(self.log_path, "ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 -- nothing in it comes from outside
                 bound + self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -51,7 +51,8 @@ def _lines(
     seconds, written_bytes = stage.writing_s, sum(site.written_bytes for site in sites)
     renames, truncations = sum(s.renames for s in sites), sum(s.truncations for s in sites)
     refused = sum(stage.figures(one).refused for one in stage.flows)
-    points = stage.service.counts()["metrics"]
+    points = stage.service.counts()["metrics"]["data_points"]
+    speed, rate = written_bytes / seconds / _MIB, together.written / seconds
     return [
         "",
         f"{'':8}{'':20}{'written':>10}{'arrived':>10}{'lost':>8}{'duplicated':>12}",
@@ -66,9 +67,8 @@ def _lines(
         f"               {len(together.unexplained):,} unexplained",
         f"rotations      {renames} renames, {truncations} truncation",
         f"refused        {refused:,} records, each sent again",
-        f"throughput     {together.written / seconds:,.0f} lines/s, "
-        f"{written_bytes / seconds / _MIB:.2f} MiB/s, in {seconds:.1f} s",
-        f"metrics        {points} CloudWatch",
+        f"throughput     {rate:,.0f} lines/s, {speed:.2f} MiB/s, for {seconds:.1f} s",
+        f"metrics        {points} data points were put to CloudWatch",
         f"configuration  {stage.daemon.config_path}",
         f"daemon's log   {stage.daemon.log_path}",
         "",

@@ -1,7 +1,7 @@
-"""The demo's stage: the services, the writers and the daemon, and time that passes for all of them.
+"""The demo's stage: services, writers and the daemon, and time that passes for all of them.
 
 One thread does everything here; only the services answer in threads of their own. Whoever waits
-lets the stage play meanwhile: lines are written, the view is refreshed, the daemon is looked after.
+lets the stage play meanwhile: lines are written, the view is refreshed, the daemon is watched.
 """
 
 from __future__ import annotations

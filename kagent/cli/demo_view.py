@@ -1,4 +1,4 @@
-"""What the demo shows while it runs, on stderr: a live table on a terminal, plain lines elsewhere."""
+"""What the demo shows while it runs, on stderr: a live table on a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class LiveView:
     """A table that is redrawn in place, with the events above it. NO_COLOR is rich's to honour."""
 
     def __init__(self, stream: TextIO) -> None:
-        from rich import console, live  # noqa: PLC0415 -- an optional dependency
+        from rich import console, live  # optional
 
         self._console = console.Console(file=stream, highlight=False)
         self._live = live.Live(console=self._console, auto_refresh=False)
@@ -112,7 +112,7 @@ class LiveView:
 
     def note(self, text: str) -> None:
         """Say what just happened."""
-        from rich import text as rich_text  # noqa: PLC0415 -- an optional dependency
+        from rich import text as rich_text  # optional
 
         seconds = time.monotonic() - self._began
         self._console.print(rich_text.Text.assemble((f"{seconds:5.1f} s  ", "dim"), text))
@@ -126,7 +126,7 @@ class LiveView:
             self._live.update(self._table(figures), refresh=True)
 
     def _table(self, figures: Sequence[Figures]) -> table.Table:
-        from rich import box, table  # noqa: PLC0415 -- an optional dependency
+        from rich import box, table  # optional
 
         drawn = table.Table(box=box.SIMPLE_HEAD, title_justify="left")
         drawn.add_column("flow", style="bold")

@@ -40,7 +40,7 @@ CREDENTIALS = {
 
 @dataclasses.dataclass
 class Kill:
-    """What was true when the daemon was killed: lines the service had, and lines it was sure of."""
+    """At a kill: the lines that the service had, and the lines that the database was sure of."""
 
     accepted: int
     durable: int
@@ -208,7 +208,9 @@ class Writer(threading.Thread):
         while written < self._options.lines and not self._stopping.wait(TICK_S):
             elapsed = time.monotonic() - started
             due = min(self._options.lines, int(elapsed * self._options.rate))
-            for path, share in zip(itertools.cycle(self._paths), shares(written, due), strict=False):
+            for path, share in zip(
+                itertools.cycle(self._paths), shares(written, due), strict=False
+            ):
                 files[path].write(b"".join(line(number) for number in share))
             written = due
             if int(elapsed) > generation:
@@ -287,8 +289,8 @@ def counts(ready: dict[str, Any]) -> dict[str, Any]:
     """Return what the service counted for the stream."""
     url = f"{ready['endpoint_url']}/_local/counts"
     with urllib.request.urlopen(url, timeout=10) as answer:
-        found = json.load(answer)["streams"][STREAM]
-    return found  # type: ignore[no-any-return]
+        found: dict[str, Any] = json.load(answer)["streams"][STREAM]
+        return found
 
 
 if __name__ == "__main__":
