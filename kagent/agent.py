@@ -68,7 +68,7 @@ class Agent:
         self._progress: dict[str, metrics.Counts] = {}  # what was said last, by flow
 
     def run(self) -> bool:
-        """Run until a signal says to stop; return whether everything was saved at the end.
+        """Run until a signal says to stop; return whether all was saved at the end.
 
         Raises:
             AlreadyRunningError: another daemon holds the state directory.
