@@ -84,8 +84,8 @@ class Agent:
         except BaseException:
             self._store.close()
             raise
-        # Blocked before the first thread starts, in all of them, and fetched below: a handler could
-        # run while the main thread is anywhere, also inside a lock.
+        # Blocked before the first thread starts, in all of them, and fetched below: a handler
+        # could run while the main thread is anywhere, also inside a lock.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._checkpoints.start()
         self._service.start()

@@ -6,6 +6,7 @@ nothing, and is tried again at the next scan.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 from collections.abc import Sequence
@@ -121,22 +122,24 @@ class Opener:
         ]
         return tail.Tail(self._new_id(), sightings, old.handle, 0, self._rules, self._files, now)
 
-    def inherit(
-        self, row: model.Checkpoint, handle: int, base: str, now: float
-    ) -> tail.Tail | None:
-        """Follow a file on through an earlier incarnation's descriptor, if it proves itself."""
-        try:
-            status = self._files.handle_status(handle)
-            seen = tuple(
-                model.Sighting(path, base, status.identity, status.size, status.mtime_ns, ())
-                for path in row.paths
-            )
-            match = tracking.match(seen, row, proof.gather_evidence(self._files, handle, row))
-            if match is None or match.is_rolled_back:
-                return None
-            return tail.Tail.resumed(match, row.tail_id, handle, self._rules, self._files, now)
-        except (OSError, tail.TruncatedError):
-            return None
+    def inherit(self, row: model.Checkpoint, handle: int, base: str, now: float) -> tail.Tail:
+        """Return the tail that goes on through an earlier incarnation's descriptor.
+
+        A file that does not prove itself was truncated since: it begins at 0 as a new tail.
+
+        Raises:
+            OSError: as the system says; the descriptor stays the caller's.
+        """
+        status = self._files.handle_status(handle)
+        seen = tuple(
+            model.Sighting(path, base, status.identity, status.size, status.mtime_ns, ())
+            for path in row.paths
+        )
+        match = tracking.match(seen, row, proof.gather_evidence(self._files, handle, row))
+        if match is not None and not match.is_rolled_back:
+            with contextlib.suppress(tail.TruncatedError):
+                return tail.Tail.resumed(match, row.tail_id, handle, self._rules, self._files, now)
+        return tail.Tail(self._new_id(), seen, handle, 0, self._rules, self._files, now)
 
     def close_unused(self) -> None:
         """Close what was opened for a probe and belongs to no tail after all."""

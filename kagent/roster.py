@@ -39,12 +39,14 @@ _T = TypeVar("_T")
 class Estate:
     """What one incarnation of a flow leaves to the next: nothing is closed, nothing forgotten.
 
-    `handles` are open descriptors, by tail_id, each with the base its path was opened below.
+    `handles` are open descriptors, by tail_id, each with the base its path was opened below;
+    `undurable` are those of them whose rows were not known to be on disk.
     """
 
     rows: list[model.Checkpoint] = dataclasses.field(default_factory=list)
     scanned: set[str] = dataclasses.field(default_factory=set)
     handles: dict[str, tuple[int, str]] = dataclasses.field(default_factory=dict)
+    undurable: set[str] = dataclasses.field(default_factory=set)
 
 
 class Roster:
@@ -75,6 +77,8 @@ class Roster:
         self._scanner = discovery.Scanner(source.paths, source.exclude, files, clock)
         self._first_scans = firstscan.FirstScans(())
         self._rows: dict[str, model.Checkpoint] = {}
+        self._inherited: dict[str, tuple[int, str]] = {}  # handles yet to prove their files
+        self._undurable: set[str] = set()  # of them
         self._changed_rows: set[str] = set()
         self._forgotten: set[str] = set()
         self._saved_in: dict[str, int] = {}  # by tail_id: the snapshot that made it durable
@@ -86,27 +90,20 @@ class Roster:
         """Take over the rows and, from an earlier incarnation, the open descriptors."""
         self._rows = {row.tail_id: row for row in estate.rows}
         self._first_scans = firstscan.FirstScans(estate.scanned)
-        now = self._clock.monotonic()
-        for tail_id, (handle, base) in estate.handles.items():
-            one = self._opener.inherit(self._rows[tail_id], handle, base, now)
-            if one is None:
-                self._files.close(handle)
-            else:
-                one.is_durable = True
-                del self._rows[tail_id]
-                self._add(one)
+        self._inherited, self._undurable = dict(estate.handles), set(estate.undurable)
 
     def close(self) -> Estate:
         """Give everything up to a successor, who opens or closes the handles."""
-        estate = Estate(list(self._rows.values()), self._first_scans.marked)
+        estate = Estate(
+            list(self._rows.values()), self._first_scans.marked, self._inherited, self._undurable
+        )
         now = self._clock.monotonic()
         for one in self.tails.values():
-            row = self._try_row(one, now)
-            if row is not None and one.is_durable and one.handle is not None:
-                estate.rows.append(row)
+            if one.handle is not None:
+                estate.rows.append(self._try_row(one, now) or one.row)
                 estate.handles[one.tail_id] = (one.handle, one.base)
-            elif one.handle is not None:
-                self._files.close(one.handle)
+                if not one.is_durable:
+                    estate.undurable.add(one.tail_id)
         self.tails.clear()
         self._turns.clear()
         return estate
@@ -116,6 +113,7 @@ class Roster:
     def refresh(self, hinted: Iterable[str]) -> None:
         """Scan, and do what the scan means."""
         now = self._clock.monotonic()
+        self._inherit(now)
         result = self._scanner.scan(hinted)
         self.directories = result.directories
         for fault in result.faults:
@@ -164,6 +162,27 @@ class Roster:
         self._add(one)
         how = "file opened" if isinstance(decision, tracking.Start) else "file resumed"
         self._say(logging.INFO, how, one, f"position={one.position} size={one.size}")
+
+    def _inherit(self, now: float) -> None:
+        """Follow on through an earlier incarnation's descriptors, once their files are proved."""
+        for tail_id, (handle, base) in list(self._inherited.items()):
+            row = self._rows.get(tail_id)
+            if row is None:  # a scan found the file before, or the row was never saved
+                self._files.close(handle)
+                del self._inherited[tail_id]
+                continue
+            try:
+                one = self._opener.inherit(row, handle, base, now)
+            except OSError as error:
+                self._faults.report(row.paths[0], f"cannot read: {error.strerror}")
+                continue  # it keeps its descriptor and is tried again at the next scan
+            del self._inherited[tail_id]
+            if one.tail_id == tail_id:
+                one.is_durable = tail_id not in self._undurable
+                del self._rows[tail_id]
+            else:
+                self._lose(row)
+            self._add(one)
 
     def _add(self, one: tail.Tail) -> None:
         self.tails[one.tail_id] = one
@@ -363,9 +382,7 @@ class Roster:
     @property
     def is_waiting_to_be_read(self) -> bool:
         """A file waits for its row to be durable, and its row was not handed over yet."""
-        return any(
-            not one.is_durable and one.tail_id not in self._saved_in for one in self.tails.values()
-        )
+        return any(map(self._is_unknown, self.tails.values()))
 
     def snapshot(self, sequence: int) -> model.FlowSnapshot | None:
         """Return the rows that changed since the last snapshot, None if none did."""
@@ -374,15 +391,12 @@ class Roster:
         rows = [self._rows[tail_id] for tail_id in sorted(self._changed_rows)]
         for one in self.tails.values():
             row = self._try_row(one, now) if one.is_changed else None
-            if row is not None:
-                rows.append(row)
-                one.is_changed = False
+            one.is_changed = one.is_changed and row is None
+            if row is not None or self._is_unknown(one):
+                rows.append(row or one.row)
                 self._saved_in[one.tail_id] = sequence
         # A mark without the rows of what its scan found would make them late files: both or none.
-        is_complete = all(
-            one.tail_id in self._saved_in or one.is_durable for one in self.tails.values()
-        )
-        scanned = sorted(self._first_scans.unsaved) if is_complete else []
+        scanned = sorted(self._first_scans.unsaved)
         if not (rows or scanned or self._forgotten):
             return None
         snapshot = model.FlowSnapshot(
@@ -395,7 +409,7 @@ class Roster:
         )
         self._changed_rows.clear()
         self._forgotten.clear()
-        self._first_scans.unsaved.difference_update(scanned)
+        self._first_scans.unsaved.clear()
         return snapshot
 
     def note_saved(self, sequence: int) -> None:
@@ -404,6 +418,9 @@ class Roster:
             del self._saved_in[tail_id]
             if tail_id in self.tails:
                 self.tails[tail_id].is_durable = True
+
+    def _is_unknown(self, one: tail.Tail) -> bool:
+        return not one.is_durable and one.tail_id not in self._saved_in
 
     def _try_row(self, one: tail.Tail, now: float) -> model.Checkpoint | None:
         try:

@@ -83,6 +83,7 @@ class Tail:
         self._unsettled: collections.deque[tuple[int, bytes]] = collections.deque()
         self._scanned = start  # no newline between the position and here
         self._line_end: _LineEnd | None = None
+        self.row = self._row(model.Frontier(start, proof.digest(self._frontier)), (), ())
 
     @classmethod
     def resumed(
@@ -105,6 +106,7 @@ class Tail:
         if not resume.is_rolled_back:
             tail._fingerprint = row.fingerprint
             tail._history = proof.History(row.older, now)
+            tail.row = row
             if proof.digest(tail._frontier) != row.frontier.digest:
                 raise TruncatedError
         return tail
@@ -207,12 +209,19 @@ class Tail:
         self.is_changed = True
 
     def checkpoint(self, now: float) -> model.Checkpoint | None:
-        """Return the row to save; None if the file cannot prove it now (the last row stays).
+        """Return the row to save; None if the file cannot prove it now (`row`, the last, stays).
 
         A file that was truncated is proved from memory, at the last chunk that is settled.
         """
         if self.handle is None or self.state == "truncated":
-            return self._checkpoint_from_memory()
+            row = self._checkpoint_from_memory()
+        else:
+            row = self._checkpoint_from_file(now)
+        self.row = row or self.row
+        return row
+
+    def _checkpoint_from_file(self, now: float) -> model.Checkpoint | None:
+        assert self.handle is not None
         low = self.ledger.low
         head_bytes = min(low, model.FINGERPRINT_BYTES_MAX)
         fingerprint = self._fingerprint
@@ -330,7 +339,9 @@ class Tail:
             found = data.find(b"\n", max(0, self._scanned - at))
             if found >= 0 or at + len(data) == closed_end:
                 end = found + 1 if found >= 0 else len(data)
-                last_bytes = data[max(0, end - model.FRONTIER_BYTES_MAX) : end]
+                before = self._frontier if at == block.start else b""
+                last_bytes = before + data[max(0, end - model.FRONTIER_BYTES_MAX) : end]
+                last_bytes = last_bytes[-model.FRONTIER_BYTES_MAX :]
                 self._line_end = _LineEnd(at + end, last_bytes)
                 return self._cut_line(block, now)
             self._scanned = max(self._scanned, at + len(data))

@@ -644,7 +644,8 @@ class World:
             raise BrokenError(f"S2 {under_way} bytes are under way, {held} are counted")
         self.flow.counters.check_balance(self.flow.roster.unsettled_bytes())
         tails = [one for one in self.flow.roster.tails.values() if one.handle is not None]
-        if {one.handle for one in tails} != set(self.files.handles):
+        inherited = {handle for handle, _ in self.flow.roster._inherited.values()}
+        if {one.handle for one in tails} | inherited != set(self.files.handles):
             raise BrokenError("L3 handles that belong to no tail")
         if len({one.identity for one in tails}) != len(tails):
             raise BrokenError("two tails of one file")
@@ -828,6 +829,7 @@ class World:
         return f"restarted the flow with {len(estate.handles)} handles"
 
     def _restart(self) -> str:
+        self.is_closing = True
         self._drain(self.random.randrange(6))
         for _ in range(self.random.randrange(3)):
             self._save()

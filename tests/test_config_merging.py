@@ -83,7 +83,10 @@ def test_mistakes_in_an_included_file_are_reported_there(tmp_path: pathlib.Path)
 
     assert [
         "b.yaml:1:1: aws: unknown key",
-        f"b.yaml:3:4: flows[0].name: 'one' is already the name of flows[0] ({tmp_path}/kagent.yaml:3)",
+        (
+            "b.yaml:3:4: flows[0].name: 'one' is already the name of flows[0] "
+            f"({tmp_path}/kagent.yaml:3)"
+        ),
         "c.yaml:1:8: flows: found an empty mapping, expected a list",
         "d.yaml:2:1: is no YAML: did not find expected node content, while parsing a flow node",
     ] == found
@@ -199,16 +202,27 @@ flows:
 
     assert [
         "kagent.yaml:3:3: defaults.name: unknown key",
-        "kagent.yaml:4:22: defaults.source.start_at: found 'en', expected one of 'end', 'beginning'",
+        (
+            "kagent.yaml:4:22: defaults.source.start_at: found 'en', "
+            "expected one of 'end', 'beginning'"
+        ),
         "kagent.yaml:4:26: defaults.source.max_lin: unknown key",
-        "kagent.yaml:5:22: defaults.batch.max_bytes: found '9MiB', "
-        "expected at most 4MiB, the destination's limit of a request",
-        "kagent.yaml:6:27: defaults.destination.firehose.delivery_stream: missing; "
-        "expected 1 to 64 characters: letters, digits, '_', '.', '-'",
-        "kagent.yaml:7:15: defaults.max_buffer: found '1MiB', "
-        "expected at least 4048KiB, twice the longest record and a block",
-        "kagent.yaml:11:3: flows[2]: found 4, expected a mapping with 'name' and 'source' "
-        "and 'destination'",
+        (
+            "kagent.yaml:5:22: defaults.batch.max_bytes: found '9MiB', "
+            "expected at most 4MiB, the destination's limit of a request"
+        ),
+        (
+            "kagent.yaml:6:27: defaults.destination.firehose.delivery_stream: missing; "
+            "expected 1 to 64 characters: letters, digits, '_', '.', '-'"
+        ),
+        (
+            "kagent.yaml:7:15: defaults.max_buffer: found '1MiB', "
+            "expected at least 4048KiB, twice the longest record and a block"
+        ),
+        (
+            "kagent.yaml:11:3: flows[2]: found 4, expected a mapping with 'name', 'source', "
+            "'destination'"
+        ),
     ] == found
 
 

@@ -78,7 +78,7 @@ class Balance:
         return [
             f"{len(found)} {what}, for example:{''.join(map(_shown, found[:SHOWN_MAX]))}"
             for what, found in (
-                ("lines were lost", self.lost),
+                ("lines did not arrive", self.lost),
                 ("duplicates have no explanation", self.unexplained),
                 ("records are no line that was written", self.strange),
                 ("records were accepted and read not as often", self.misread),

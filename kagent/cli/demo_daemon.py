@@ -46,8 +46,8 @@ drain_timeout: 5s
 
 aws:
   region: {region}
-  endpoint_url: {endpoint_url}  # with AWS itself, leave this out
-  ca_bundle: {ca_bundle}        # and this
+  endpoint_url: {endpoint_url}  # with AWS itself, leave this and the next line out
+  ca_bundle: {ca_bundle}
 
 metrics:
   cloudwatch: {{interval: 10s}}
@@ -55,14 +55,16 @@ metrics:
 flows:
   - name: web
     source:
-      paths: [{web_paths}]  # shop.log, and shop.log.1 after its rotation
+      # shop.log, and shop.log.1 after its rotation
+      paths: [{web_paths}]
       start_at: beginning
     batch: {{max_age: 250ms}}
     destination: {{kinesis: {{stream: web-logs}}}}
 
   - name: audit
     source:
-      paths: [{audit_paths}]  # login.log; after its rotation the file has no matching name
+      # login.log; after its rotation that file has no name that matches, and is read to its end
+      paths: [{audit_paths}]
       start_at: beginning
     batch: {{max_age: 500ms}}
     destination: {{firehose: {{delivery_stream: audit-logs}}}}

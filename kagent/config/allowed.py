@@ -76,7 +76,7 @@ def _list(schema: Schema) -> str:
 def _mapping(schema: Schema) -> str:
     if schema.get("maxProperties") == 1:
         return one_of(schema["properties"])
-    required = " and ".join(f"'{key}'" for key in schema.get("required", []))
+    required = ", ".join(f"'{key}'" for key in schema.get("required", []))
     return f"a mapping with {required}" if required else "a mapping"
 
 
