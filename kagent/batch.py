@@ -5,8 +5,9 @@ which go into the next request, and takes refused ones back with a due time. It 
 settles, and knows no file but by its tail_id.
 
 Law of the order of service: halves of a rejected batch first, as they are; then refused records
-that are due, oldest due first; then fresh records, in the order they were read. With
-`is_ordered` refused records go first and alone, and fresh ones wait for them.
+that are due, oldest due first; then fresh records, in the order they were read; suspects last, so
+that they never keep from the service what it may accept. With `is_ordered` refused records go
+first and alone, and everything else waits for them.
 """
 
 from __future__ import annotations
@@ -88,13 +89,14 @@ class Batcher:
         self._fresh_bytes = 0
         self._waiting: list[_Waiting] = []
         self._halves: list[_Half] = []
+        self._suspects: list[_Half] = []
         self._order = itertools.count()
         self.held_bytes = 0  # everything not yet released, what is in flight included
 
     @property
     def is_empty(self) -> bool:
         """Nothing is left to take, now or later."""
-        return not (self._fresh or self._waiting or self._halves)
+        return not (self._fresh or self._waiting or self._halves or self._suspects)
 
     def add(self, chunk: model.Chunk) -> None:
         """Take records that were read; they are held until released."""
@@ -118,6 +120,11 @@ class Batcher:
         assert batch.is_whole
         heapq.heappush(self._halves, _Half(due, next(self._order), batch))
 
+    def put_back_last(self, batch: model.Batch, due: float) -> None:
+        """Take back a lone record that was rejected, to be tried when nothing else is due."""
+        assert len(batch.records) == 1
+        heapq.heappush(self._suspects, _Half(due, next(self._order), batch))
+
     def release(self, chunk: model.Chunk) -> None:
         """Forget records whose fate is final: their memory is free."""
         self.held_bytes -= _cost(chunk)
@@ -125,8 +132,11 @@ class Batcher:
 
     def next_due(self) -> float | None:
         """Return the monotonic time at which `take` gives a batch, None if nothing is held."""
-        dues = [heap[0].due for heap in (self._waiting, self._halves) if heap]
-        if self._fresh and not (self._settings.is_ordered and self._waiting):
+        if self._settings.is_ordered and self._waiting:
+            return self._waiting[0].due
+        heaps = (self._waiting, self._halves, self._suspects)
+        dues = [heap[0].due for heap in heaps if heap]
+        if self._fresh:
             ripe = self._fresh[0].read_time
             dues.append(ripe if self._is_full() else ripe + self._settings.max_age_s)
         return min(dues, default=None)
@@ -142,9 +152,19 @@ class Batcher:
             return self._cut(now, with_fresh=False) if self._waiting[0].due <= now else None
         if self._halves and self._halves[0].due <= now:
             return heapq.heappop(self._halves).batch
-        due = self.next_due()
-        is_due = due is not None and due <= now
-        return self._cut(now) if is_due or (is_flushing and self._fresh) else None
+        if self._is_ripe(now) or (is_flushing and self._fresh):
+            return self._cut(now)
+        if self._suspects and self._suspects[0].due <= now:
+            return heapq.heappop(self._suspects).batch
+        return None
+
+    def _is_ripe(self, now: float) -> bool:
+        """Refused records are due, or fresh ones are many or old enough."""
+        if self._waiting and self._waiting[0].due <= now:
+            return True
+        if not self._fresh:
+            return False
+        return self._is_full() or self._fresh[0].read_time + self._settings.max_age_s <= now
 
     def _is_full(self) -> bool:
         return (

@@ -271,8 +271,7 @@ class Flow:
             return
         self._pace.block(error, now)
         # Others are tried first: one that is accepted proves that this record is the culprit.
-        batch.is_whole = True
-        self._batcher.put_back_whole(batch, now + 2 * pace.BLOCKED_WAIT_S)
+        self._batcher.put_back_last(batch, self._pace.not_before)
 
     # --- dead letters -------------------------------------------------------------------------
 

@@ -26,7 +26,8 @@ rows decide its content and the next three its path; for any other file the firs
     anything less certain                            no      first scan of its pattern: `start_at`;
                                                              else started at 0
 
-A checkpoint with offset 0 proves nothing and needs no proof: nothing of it was settled.
+A checkpoint with offset 0 proves nothing: nothing below it was settled. Settled ranges above an
+offset are proved one by one, and the bytes of one that does not hold are read again.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Probe:
     @property
     def is_needed(self) -> bool:
         """The checkpoint claims something that the file's bytes must prove."""
-        return self.checkpoint.offset > 0
+        return self.checkpoint.offset > 0 or bool(self.checkpoint.ranges)
 
     @property
     def key(self) -> tuple[model.FileIdentity, str]:
@@ -199,7 +200,7 @@ def match(
     seen: tuple[model.Sighting, ...], row: model.Checkpoint, proof: Evidence | None
 ) -> Resume | None:
     """Return how a file continues a checkpoint, None if its bytes say that it does not."""
-    if row.offset == 0:
+    if row.offset == 0 and not row.ranges:
         return Resume(seen, row, 0, (), is_rolled_back=False)
     assert proof is not None
     if not proof.fingerprint_holds:

@@ -163,11 +163,6 @@ class Truth:
     ) -> None:
         """Take in a record that was delivered or dead-lettered."""
         content = self._locate(tail_id, start, end, data)
-        if content is None:
-            raise BrokenError(
-                f"S4 not the file's bytes: {tail_id[:6]}:{start}-{end} {data[:60]!r}"
-            )
-        self._check_is_whole(content, start, end)
         if self.ids.setdefault((tail_id, start, end), data) != data:
             raise BrokenError(f"S6 two records have the id {tail_id[:6]}:{start}-{end}")
         again = content.covered.within(start, end)
@@ -207,6 +202,17 @@ class Truth:
                 for start, end in content.covered.pairs:
                     for first, last in ranges.gaps(start, end):
                         content.repeatable.add(first, last)
+        self._forget_ids(rows)
+
+    def _forget_ids(self, rows: Mapping[str, model.Checkpoint]) -> None:
+        """Forget the ids that a crash may give again to other bytes.
+
+        What was sent beyond the durable offset can be destroyed, and what is written in its place
+        is sent under the same ids: nothing durable says that they were used.
+        """
+        for tail_id, start, end in list(self.ids):
+            if tail_id not in rows or end > rows[tail_id].offset:
+                del self.ids[tail_id, start, end]
 
     # What must hold.
 
@@ -240,16 +246,10 @@ class Truth:
         """
         gaps = content.covered.gaps(start, end)
         for earlier in self.history[content.number][: content.index] if gaps else ():
-            still = []
-            for first, last in gaps:
-                pairs = earlier.covered.within(first, last)
-                same = [
-                    pair for pair in pairs if earlier.data[: pair[1]] == content.data[: pair[1]]
-                ]
-                twin = Ranges()
-                twin.pairs = same
-                still.extend(twin.gaps(first, last))
-            gaps = still
+            same = _common_prefix(earlier.data, content.data)
+            twin = Ranges()
+            twin.pairs = earlier.covered.within(0, same)
+            gaps = [one for first, last in gaps for one in twin.gaps(first, last)]
         return [gap for gap in gaps if not self._may_drop(content, *gap)]
 
     def first_owed(self, content: Content) -> int:
@@ -290,16 +290,22 @@ class Truth:
             if missing:
                 raise BrokenError(f"L1 closed inode {content.number} too early: {missing} lost")
 
-    def _locate(self, tail_id: str, start: int, end: int, data: bytes) -> Content | None:
+    def _locate(self, tail_id: str, start: int, end: int, data: bytes) -> Content:
+        """Return the first content of which a record can come. S4: there is one."""
         number, index = self.origins[tail_id]
         if self.policy == "truncate" and len(data) == end - start + 1:
             data = data[:-1]
-        for content in self.history[number][index:]:
-            if content.data[start:end] == data and start < end:
+        same = [one for one in self.history[number][index:] if one.data[start:end] == data]
+        for content in same:
+            if self._is_whole(content, start, end):
                 return content
-        return None
+        lines = [one.line_at(start) for one in same]
+        raise BrokenError(
+            f"S4 {tail_id[:6]}:{start}-{end} {data[:60]!r}: "
+            + (f"no whole line, the lines are {lines}" if same else "not the file's bytes")
+        )
 
-    def _check_is_whole(self, content: Content, start: int, end: int) -> None:
+    def _is_whole(self, content: Content, start: int, end: int) -> bool:
         """S4: a record is a whole line, but for cut ones and the last of a silent file."""
         line_start, line_end = content.line_at(start)
         bases = content.starts_in(line_start, max(line_end, end))
@@ -313,8 +319,16 @@ class Truth:
             or (is_cut and end - start == self.limit and end < line_end)
             or (self.policy == "truncate" and end - start == self.limit - 1 and end < line_end)
         )
-        if not (starts_well and ends_well and end <= line_end and end - start <= self.limit):
-            raise BrokenError(
-                f"S4 no whole line: {start}-{end} of the line {line_start}-{line_end}: "
-                f"{bytes(content.data[start:end])[:60]!r}"
-            )
+        return starts_well and ends_well and end <= line_end and end - start <= self.limit
+
+
+def _common_prefix(one: bytearray, other: bytearray) -> int:
+    """Return how many first bytes are the same."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[:middle] == other[:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -173,6 +173,7 @@ class World:
         self.followed: set[fakes.Node] = set()
         self.lines = 0
         self.letters_noted = 0
+        self.doubtful: set[tuple[str, int, int]] = set()  # letters of a life that ended
         self.has_missed_listing = False  # in this life of the flow
         self.has_scanned = False
         self.is_closing = False
@@ -726,9 +727,8 @@ class World:
         is_long = self.profile.policy == "dead_letter" and letter.reason.startswith("longer")
         if POISON not in letter.data and not is_long:
             raise BrokenError(f"a good record among the dead letters: {letter}")
-        self.truth.note_record(
-            letter.tail_id, letter.start, letter.end, letter.data, is_repeatable=False
-        )
+        place = (letter.tail_id, letter.start, letter.end)
+        self.truth.note_record(*place, letter.data, is_repeatable=place in self.doubtful)
 
     def _fail_disk(self) -> str:
         if self.store.error is None:
@@ -821,7 +821,10 @@ class World:
 
     def _restart_flow(self) -> str:
         """Stop an incarnation, and hand what it leaves to the next."""
+        assert self.flow is not None
         estate = self._drain(self.random.randrange(6))
+        letters = [letter for letter, _ in self.flow._burying.values()]
+        self.doubtful.update((one.tail_id, one.start, one.end) for one in letters)
         self.truth.note_end_of_life({row.tail_id: row for row in estate.rows})
         if {handle for handle, _ in estate.handles.values()} != set(self.files.handles):
             raise BrokenError("L3 handles that nobody inherits")
@@ -844,7 +847,6 @@ class World:
     def _power_cut(self) -> str:
         self._lose_pending()
         self._end_process()
-        self.truth.ids.clear()  # ids of bytes that were sent, lost and written anew: see the note
         if self.random.random() < 0.3:
             self.files.device += 1
         for node in list(self.truth.current):
@@ -878,14 +880,14 @@ class World:
         self.trace.append("all is well again")
         deadline = self.clock.now + SETTLED_WITHIN_S
         self._go_on(5.0)
-        if not self._exists("/logs/last.log"):  # what is accepted of it proves what is poison
-            node = self.files.create("/logs/last.log")
-            self.truth.note_created(node)
-            self._note_names()
-            self._put(node, self._line())
+        last = self.files.create("/logs/last.log")
+        self.truth.note_created(last)
+        self._note_names()
+        self._put(last, self._line())  # what is accepted of it proves what is poison
         while (lost := self._undelivered()) is not None:
             if self.clock.now > deadline:
                 raise lost
+            self._put(last, self._line())
             self._go_on(20.0)
         while self._has_left_tails():
             if self.clock.now > deadline:

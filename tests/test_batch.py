@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import itertools
 import random
@@ -200,22 +201,34 @@ def test_settings_beyond_the_destination_are_refused(records_max: int, bytes_max
 
 
 @pytest.mark.parametrize(
-    ("records", "due"),
-    [
-        pytest.param([b"a"], 110.0, id="not full: at max_age"),
-        pytest.param([b"a", b"b", b"c"], 100.0, id="full by records: at once"),
-        pytest.param([b"a" * 1000], 100.0, id="full by bytes: at once"),
-        pytest.param([b"a" * 999], 110.0, id="one byte is left: at max_age"),
-    ],
+    "records",
+    [pytest.param([b"a"], id="one record"), pytest.param([b"a" * 999], id="one byte is left")],
 )
-def test_fresh_records_go_when_full_or_old_enough(records: list[bytes], due: float) -> None:
-    """A record waits max_age for others, counted from the read, and not a moment longer."""
+def test_fresh_records_wait_for_max_age(records: list[bytes]) -> None:
+    """A record waits so long for others, counted from the read, and not a moment longer."""
     one = batcher()
     one.add(chunk(*records, read_time=100.0))
 
-    assert due == one.next_due()
-    assert one.take(due - 0.001) is None
-    assert records == take_one(one, due).records
+    early = one.take(109.999)
+
+    assert (None, 110.0) == (early, one.next_due())
+    assert records == take_one(one, 110.0).records
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        pytest.param([b"a", b"b", b"c"], id="by records"),
+        pytest.param([b"a" * 1000], id="by bytes"),
+    ],
+)
+def test_full_request_waits_for_nothing(records: list[bytes]) -> None:
+    """It goes as soon as it was read."""
+    one = batcher()
+    one.add(chunk(*records, read_time=100.0))
+
+    assert 100.0 == one.next_due()
+    assert records == take_one(one, 100.0).records
 
 
 def take_one(one: batch.Batcher, now: float) -> model.Batch:
@@ -308,6 +321,59 @@ def test_half_goes_as_it_is() -> None:
     assert one.take(2.9) is None
     assert whole is one.take(3.0)
     assert one.is_empty
+
+
+def test_suspect_goes_when_nothing_else_is_due() -> None:
+    """A record that was rejected alone never keeps from the service what it may accept."""
+    one = batcher()
+    suspect = batch_of([chunk(b"suspect")])
+    one.put_back_last(suspect, 3.0)
+    one.add(chunk(b"fresh", start=10, read_time=0.0))
+
+    assert not one.is_empty
+    assert 3.0 == one.next_due()
+    assert one.take(2.9) is None
+    taken = [take_one(one, 10.0), take_one(one, 10.0)]
+    assert [[b"fresh"], [b"suspect"]] == records_of(taken)
+    assert one.is_empty
+
+
+def test_suspect_is_a_lone_record() -> None:
+    """More than one record is halved first."""
+    with pytest.raises(AssertionError):
+        batcher().put_back_last(batch_of([chunk(b"1", b"2")]), 0.0)
+
+
+@fast
+@hypothesis.given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["add", "refuse", "halve", "suspect"]), st.integers(0, 9))
+    ),
+    is_ordered=st.booleans(),
+    is_full=st.booleans(),
+    now=st.integers(0, 30),
+)
+def test_batch_is_given_exactly_when_it_is_announced(
+    steps: list[tuple[str, int]], is_ordered: bool, is_full: bool, now: int
+) -> None:
+    """Whoever waits until next_due gets a batch, and whoever asks before it gets none."""
+    one = batcher(records_max=1 if is_full else 500, is_ordered=is_ordered)
+    for what, time in steps:
+        added = chunk(b"x", read_time=float(min(time, now)))
+        if what == "add":
+            one.add(added)
+        elif what == "refuse":
+            one.put_back([added], float(time))
+        elif what == "halve":
+            one.put_back_whole(dataclasses.replace(batch_of([added]), is_whole=True), float(time))
+        else:
+            one.put_back_last(batch_of([added]), float(time))
+
+    for _ in range(len(steps)):
+        due = one.next_due()
+        found = one.take(float(now))
+
+        assert (due is not None and due <= now) == (found is not None)
 
 
 def test_only_halves_are_put_back_whole() -> None:

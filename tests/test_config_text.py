@@ -28,16 +28,18 @@ def test_lines_are_what_yaml_counts_as_lines(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("line", "column", "width", "shown"),
     [
-        pytest.param(0, 2, 1, ("a b c", 1, 3, 1), id="one column for a tab"),
-        pytest.param(0, 2, None, ("a b c", 1, 3, 3), id="the rest of the line"),
-        pytest.param(1, 0, 1, ("", 2, 1, 1), id="behind the last line"),
+        pytest.param(0, 2, 1, ("a b", 1, 3, 1), id="one column for a tab"),
+        pytest.param(1, 2, None, ("cd ef ", 2, 3, 3), id="the rest of the line"),
+        pytest.param(2, 0, 1, ("", 3, 1, 1), id="behind the last line"),
     ],
 )
 def test_a_place_shows_its_line(
-    line: int, column: int, width: int | None, shown: tuple[str, int, int, int]
+    tmp_path: pathlib.Path, line: int, column: int, width: int | None, shown: tuple[object, ...]
 ) -> None:
     """Lines and columns are counted from 1 by people, and every character takes one column."""
-    place = text.Text("k", "a\tb\x85c"[:1], ("a\tb\u202ec",)).place(line, column, width)
+    (tmp_path / "k").write_text("a\tb\ncd\u202eef ")
+
+    place = text.read(str(tmp_path / "k")).place(line, column, width)
 
     assert shown == (place.text, place.line, place.column, place.width)
 

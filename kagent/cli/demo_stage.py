@@ -96,7 +96,7 @@ class Stage:
             StageError: the deadline came first.
         """
         if not self._play(fact):
-            raise StageError(f"waited in vain: {what}")
+            raise StageError(f"waited in vain for {what}")
 
     def _play(self, fact: Callable[[], bool]) -> bool:
         while not fact():
@@ -138,12 +138,21 @@ class Stage:
         wanted = {name: len(site.written) for name, site in self.sites.items()}
         self.wait_until(
             lambda: all(self.arrived(one) >= wanted[one.name] for one in self.flows),
-            "lines that do not arrive",
+            "lines to arrive",
         )
 
-    def has_arrived(self, flow: Flow, lines: Iterable[bytes]) -> bool:
-        """Return whether a flow's service has every one of these lines."""
-        return set(lines).issubset(arrival.line for arrival in self.arrivals(flow))
+    def wait_until_arrived(self, flow: Flow, lines: Iterable[bytes], what: str) -> None:
+        """Play until a flow's service has every one of these lines."""
+        missing, orders = set(lines), 0
+
+        def is_complete() -> bool:
+            nonlocal orders
+            for arrival in self.arrivals(flow, orders):
+                missing.discard(arrival.line)
+                orders = arrival.order + 1
+            return not missing
+
+        self.wait_until(is_complete, what)
 
     # --- what the service says ----------------------------------------------------------------
 
@@ -160,10 +169,10 @@ class Stage:
         arrivals = self.arrivals(flow)
         return demo_account.balance_of(flow.name, written, consumed, arrivals, self.kill)
 
-    def arrivals(self, flow: Flow) -> Iterator[demo_account.Arrival]:
-        """Yield the service's journal of a flow."""
+    def arrivals(self, flow: Flow, start: int = 0) -> Iterator[demo_account.Arrival]:
+        """Yield the service's journal of a flow, from an order on."""
         read = self.service.delivery_journal if flow.is_firehose else self.service.journal
-        for entry in read(flow.stream):
+        for entry in read(flow.stream, start):
             yield demo_account.Arrival(entry.data, entry.order, entry.answer != "good")
 
     def counts(self, flow: Flow) -> dict[str, int]:

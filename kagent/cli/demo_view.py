@@ -105,7 +105,7 @@ class LiveView:
         from rich import console, live  # optional
 
         self._console = console.Console(file=stream, highlight=False)
-        self._live = live.Live(console=self._console, auto_refresh=False)
+        self._live = live.Live(console=self._console, auto_refresh=False, transient=True)
         self._began = time.monotonic()
         self._shown = float("-inf")
         self._speed = _Speed()

@@ -8,7 +8,7 @@ against each other; `settings` is what comes out. Nothing outside this package s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from kagent import errors
 from kagent.config import (
@@ -48,15 +48,21 @@ def load(path: str, environ: Mapping[str, str]) -> Config:
     if root is None:
         raise errors.ConfigError(problems)
     root = merging.add_included(_with_state_dir(root, environ), path, environ, problems)
+    problems = _distinct(problems, _check(root))
+    if problems:
+        raise errors.ConfigError(problems)
+    tree = nodes.plain(merging.add_defaults(root))
+    return settings.resolve(path, schema.Root.model_validate(tree, strict=True))
+
+
+def _check(root: nodes.Mapping) -> Iterator[errors.Problem]:
+    """Yield what is wrong with a tree that could be read; a mistake may come more than once."""
     defaults = root.get("defaults")
     if isinstance(defaults, nodes.Mapping):
-        problems += validation.check(schema.FlowDefaults, defaults, may_lack=True)
+        yield from validation.check(schema.FlowDefaults, defaults, may_lack=True)
     root = merging.add_defaults(root)
-    problems += validation.check(schema.Root, root)
-    problems += relations.check(root)
-    if problems:
-        raise errors.ConfigError(_distinct(problems))
-    return settings.resolve(path, schema.Root.model_validate(nodes.plain(root), strict=True))
+    yield from validation.check(schema.Root, root)
+    yield from relations.check(root)
 
 
 def _with_state_dir(root: nodes.Mapping, environ: Mapping[str, str]) -> nodes.Mapping:
@@ -69,10 +75,19 @@ def _with_state_dir(root: nodes.Mapping, environ: Mapping[str, str]) -> nodes.Ma
     return root.replace("state_dir", default)
 
 
-def _distinct(problems: list[errors.Problem]) -> list[errors.Problem]:
-    """Return problems without those that one mistake, in `defaults` or under an alias, repeats."""
+def _distinct(
+    unread: list[errors.Problem], found: Iterable[errors.Problem]
+) -> list[errors.Problem]:
+    """Return all problems, one for each mistake.
+
+    Args:
+        unread: Problems with reading. A value that could not be read is not wrong besides.
+        found: Problems with what was read. `defaults` and aliases repeat some of them.
+    """
+    known = {(one.file, one.line, one.column, one.key) for one in unread}
     first: dict[object, errors.Problem] = {}
-    for found in problems:
-        key = found.key.rpartition(".")[2]
-        first.setdefault((found.file, found.line, found.column, key, found.message), found)
-    return list(first.values())
+    for one in found:
+        if (one.file, one.line, one.column, one.key) not in known:
+            key = one.key.rpartition(".")[2]
+            first.setdefault((one.file, one.line, one.column, key, one.message), one)
+    return [*unread, *first.values()]

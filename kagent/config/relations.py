@@ -104,7 +104,7 @@ def _check_destination(flow: nodes.Mapping) -> Iterator[errors.Problem]:
     destination = flow.get("destination")
     if not isinstance(destination, nodes.Mapping):
         return
-    known = [key for key in settings.KINDS if key in destination.entries]
+    known = [key for key in destination.entries if key in settings.KINDS]
     if not destination.entries:
         yield validation.missing(flow, "destination", allowed.one_of(settings.KINDS))
     if len(known) == 1 and nodes.is_nothing(destination.get(known[0])):

@@ -37,6 +37,7 @@ class Text:
     file: str  # as messages show it
     text: str
     lines: tuple[str, ...]
+    shown: tuple[str, ...]  # lines as messages show them
 
     def place(self, line: int, column: int, width: int | None = 1) -> nodes.Place:
         """Return a place from a line and a column that count from 0.
@@ -46,11 +47,9 @@ class Text:
             column: Characters before the place.
             width: Characters that it covers; None for the rest of the line.
         """
-        shown = self.lines[line] if line < len(self.lines) else ""
+        shown = self.shown[line] if line < len(self.shown) else ""
         if width is None:
             width = len(shown.rstrip()) - column
-        if not shown.isprintable():  # a tab counts as one column
-            shown = "".join(one if one.isprintable() else " " for one in shown)
         return nodes.Place(self.file, line + 1, column + 1, max(1, width), shown)
 
 
@@ -66,7 +65,8 @@ def read(file: str) -> Text:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else error
         raise UnreadableError(_about(shown, f"cannot be read: {reason}")) from None
-    return Text(shown, text, tuple(_LINE_BREAK.split(text)))
+    lines = tuple(_LINE_BREAK.split(text))
+    return Text(shown, text, lines, tuple(map(_without_controls, lines)))
 
 
 def _read_bytes(file: str) -> bytes:
@@ -96,6 +96,13 @@ def _decode(shown: str, data: bytes) -> str:
         before = text[: control.start()]
         raise UnreadableError(_behind(shown, before).absence("", message))
     return text
+
+
+def _without_controls(line: str) -> str:
+    """Return a line in which every character takes one column; a tab becomes a space."""
+    if line.isprintable():
+        return line
+    return "".join(one if one.isprintable() else " " for one in line)
 
 
 def _behind(shown: str, before: str) -> nodes.Place:
