@@ -31,8 +31,11 @@ _FILE_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLO
 class DeadLetterOptions(options.Options):
     """Where records go that the service will never take, and how much of them is kept."""
 
-    dir: str | None = None  # None: state_dir/dead-letter
+    dir: str | None = None
+    """Their directory, `dead-letter` in `state_dir` when left out."""
+
     max_bytes: Annotated[int, options.Size(1024**2, 1024**4)] = 1024**3
+    """How much is kept; a flow whose dead letter finds no room is blocked until there is."""
 
 
 class DeadLetters:

@@ -110,6 +110,12 @@ def test_a_name_belongs_to_one_flow(tmp_path: pathlib.Path, content: str, expect
             "3:35: flows[0].source.exclude[0]: '}' is no pattern: a '}' is not opened by '{'",
             id="no pattern to leave out",
         ),
+        pytest.param(
+            f"paths: [/{'a' * 5000}]",
+            f"3:20: flows[0].source.paths[0]: found '/{'a' * 59}...', "
+            "expected at most 4,096 characters",
+            id="longer than a path can be",
+        ),
     ],
 )
 def test_patterns_are_absolute_and_complete(

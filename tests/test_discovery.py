@@ -126,6 +126,7 @@ def test_sighting_says_what_the_file_system_says(place: Place) -> None:
         pytest.param(["web/*/a.log"], [], ["web/1/a.log", "web/2/a.log"], id="in directories"),
         pytest.param(["web/*/*/*"], [], ["web/2/deep/a.log"], id="further down"),
         pytest.param(["**/deep/*"], [], ["web/2/deep/a.log"], id="anywhere"),
+        pytest.param(["**/**/deep/*"], [], ["web/2/deep/a.log"], id="anywhere, said twice"),
         pytest.param(["**/a.log"], ["/*/**/2/**/*"], ["a.log", "web/1/a.log"], id="path left out"),
         pytest.param(["*", "web/1/*"], ["b.*"], ["a.log", "web/1/a.log"], id="name left out"),
         pytest.param(["{a,b}.log", "a.*"], [], ["a.log", "b.log"], id="found twice"),

@@ -160,9 +160,11 @@ def test_a_flow_comes_back_where_it_was(rig: Rig) -> None:
 
 def test_deltas_add_up_to_the_counters(rig: Rig) -> None:
     """What is handed out for the metrics since the last call is what happened since then."""
+    wait_until(lambda: rig.flows.conditions["a"].counts.five.records_sent == 1, "the first one")
     first = dict(rig.flows.take_deltas())
     append(rig, "a", "a 1\n")
     wait_until(lambda: rig.flows.conditions["a"].counts.five.records_sent == 2, "the record")
+
     second = dict(rig.flows.take_deltas())
 
     assert first["KinesisStream:a"].records_sent == 1

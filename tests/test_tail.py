@@ -165,17 +165,29 @@ def test_chunk_has_the_time_of_its_read(log: Log) -> None:
     assert 7.5 == result.chunk.read_time
 
 
-def test_credit_bounds_what_one_read_gives(log: Log) -> None:
-    """A chunk with its records' overhead stays within the credit, down to one record."""
-    log.write(b"\n" * 100_000)
-    one = log.follow()
-    credit = 300 * KIB
+@pytest.mark.parametrize("credit", [None, 100 * KIB, MIB], ids=["the least", "some", "much"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"\n" * 200_000, id="empty lines"),
+        pytest.param(b"a" * 4095 + b"\n", id="one line of the limit"),
+        pytest.param(b"a" * 10_000 + b"\n" * 100_000, id="an oversize line, then empty ones"),
+        pytest.param(b"\n" * 3000 + b"a" * 500_000, id="empty lines, then an oversize one"),
+    ],
+)
+def test_credit_bounds_what_one_read_gives(log: Log, content: bytes, credit: int | None) -> None:
+    """A chunk and what its records cost stay within the credit; the least makes a record."""
+    log.write(content)
+    rules = split.Rules(4096)
+    one = log.follow(rules=rules)
+    credit = credit or tail.credit_min(rules)
 
-    result = one.read(credit, 0.0)
+    found = [one.read(credit, 0.0) for _ in range(3)]
 
-    assert result is not None
-    count = len(result.chunk)
-    assert 0 < count * (1 + model.RECORD_OVERHEAD_BYTES) <= credit
+    assert found[0] is not None
+    for result in filter(None, found):
+        cost = sum(map(len, result.chunk.records))
+        assert 0 < cost + model.RECORD_OVERHEAD_BYTES * len(result.chunk) <= credit
 
 
 def test_nothing_there_gives_nothing(log: Log) -> None:

@@ -30,4 +30,7 @@ class CheckpointOptions(options.Options):
     """How often positions are saved and how long those of vanished files are kept."""
 
     interval: Annotated[float, options.Duration(0.1, 60.0)] = 1.0
+    """How often positions are saved: after a crash, lines of the last interval may come again."""
+
     ttl: Annotated[float, options.Duration(3600.0, 3650 * 86400.0)] = 30 * 86400.0
+    """How long, in running time, the position of a file is kept that no scan sees any more."""

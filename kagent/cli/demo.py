@@ -40,7 +40,7 @@ FLOWS = (WEB, AUDIT)
 SHARDS = 6
 HOT_SHARD = "shardId-000000000001"
 _GRACE_S = 30.0  # for the daemon to start, and for the last lines to arrive
-_KEPT = {demo_daemon.CONFIG_NAME, demo_daemon.LOG_NAME}
+_KEPT = {demo_daemon.CONFIG_NAME, demo_daemon.LOG_NAME, demo_daemon.CA_NAME}
 
 
 def run(seconds: float = SECONDS_DEFAULT, *, keep: bool = False) -> int:

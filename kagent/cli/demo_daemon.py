@@ -18,10 +18,12 @@ import types
 from collections.abc import Mapping
 from typing import Self
 
+import kagent
 from kagent.cli import demo_account
 
 CONFIG_NAME = "kagent.yaml"
 LOG_NAME = "daemon.log"
+CA_NAME = "ca.pem"
 _STOP_S = 10.0
 _LOG_TAIL_LINES = 8
 # Settings of the user's own, which must not reach the child: AWS's, proxies', systemd's.
@@ -100,7 +102,7 @@ class Daemon:
             ca_file: The certificate that theirs is checked with.
             region: That they are in.
         """
-        ca_bundle = os.path.join(self.directory, "ca.pem")
+        ca_bundle = os.path.join(self.directory, CA_NAME)
         shutil.copyfile(ca_file, ca_bundle)
         text = _CONFIGURATION.format(
             state_dir=_quoted(self.directory, "state"),
@@ -202,7 +204,7 @@ def _quoted(*parts: str) -> str:
 
 
 def clean_environ(environ: Mapping[str, str], access_key: str, secret_key: str) -> dict[str, str]:
-    """Return an environment without anyone's AWS settings but these credentials."""
+    """Return an environment for a child, without anyone's AWS settings but these credentials."""
     kept = {
         name: value
         for name, value in environ.items()
@@ -210,6 +212,9 @@ def clean_environ(environ: Mapping[str, str], access_key: str, secret_key: str) 
         and not name.upper().endswith(_FOREIGN_SUFFIXES)
         and name not in _FOREIGN
     }
+    root = os.path.dirname(os.path.dirname(os.path.abspath(kagent.__file__)))
+    if root == os.path.abspath(sys.path[0]):  # run from a checkout that may not be installed
+        kept["PYTHONPATH"] = root
     return kept | {
         "AWS_ACCESS_KEY_ID": access_key,
         "AWS_SECRET_ACCESS_KEY": secret_key,

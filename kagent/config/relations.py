@@ -12,6 +12,7 @@ from kagent import discovery, errors, model, options, patterns
 from kagent.config import allowed, nodes, schema, settings, validation
 
 _MIB = 1024**2
+_PATTERN_CHARACTERS = 4096  # Linux's PATH_MAX
 _DEFAULT_MEMORY: int = schema.Root.model_fields["max_memory"].default
 _DEFAULT_LINE: int = discovery.SourceOptions.model_fields["max_line"].default
 
@@ -93,6 +94,9 @@ def _check_patterns(flow: nodes.Mapping) -> Iterator[errors.Problem]:
 
 
 def _check_syntax(item: nodes.Node, text: str) -> Iterator[errors.Problem]:
+    if len(text) > _PATTERN_CHARACTERS:
+        yield validation.not_allowed(item, f"at most {_PATTERN_CHARACTERS:,} characters")
+        return
     try:
         patterns.parse_pattern(text)
     except ValueError as error:

@@ -1,0 +1,319 @@
+"""`kagent test-config`: what it prints where, and what it answers."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import click.testing
+import pytest
+
+from kagent import cli, config, system
+from kagent.cli import test_config as command
+
+FLOWS = """\
+aws: {{region: eu-west-1}}
+flows:
+- name: nginx
+  source: {{paths: ["{logs}/nginx/*.log"]}}
+  destination: {{kinesis: {{stream: web-logs}}}}
+  max_buffer: 32MiB
+- name: audit
+  source: {{paths: ["{logs}/audit.log"]}}
+  destination: {{firehose: {{delivery_stream: audit}}}}
+  max_buffer: 32MiB
+"""
+
+
+@pytest.fixture
+def logs(tmp_path: pathlib.Path) -> pathlib.Path:
+    """Return a directory with the files of both flows."""
+    (tmp_path / "logs" / "nginx").mkdir(parents=True)
+    for name in ("nginx/a.log", "nginx/b.log", "nginx/c.log", "audit.log"):
+        (tmp_path / "logs" / name).write_text("line\n")
+    return tmp_path / "logs"
+
+
+def run(directory: pathlib.Path, content: str, *arguments: str) -> click.testing.Result:
+    (directory / "kagent.yaml").write_text(content)
+    command_line = ["test-config", "-c", str(directory / "kagent.yaml"), *arguments]
+    return click.testing.CliRunner().invoke(cli.main, command_line)
+
+
+def warnings(directory: pathlib.Path, content: str, files: system.OsFiles) -> list[str]:
+    (directory / "kagent.yaml").write_text(content)
+    loaded = config.load(str(directory / "kagent.yaml"), {})
+    return list(command.look(loaded, files, system.SystemClock()).warnings)
+
+
+class Guarded(system.OsFiles):
+    """The real files, some of which belong to someone else; tests run as root."""
+
+    def __init__(self, *closed: pathlib.Path) -> None:
+        self._closed = {str(path) for path in closed}
+
+    def open(self, path: str, base: str) -> int:
+        if path in self._closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return super().open(path, base)
+
+    def status(self, path: str, base: str) -> command.model.FileStatus:
+        if path in self._closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return super().status(path, base)
+
+
+def test_a_right_configuration_says_what_goes_where(logs: pathlib.Path) -> None:
+    """One line a pattern, the bound on the memory, nothing on stderr, exit 0."""
+    result = run(logs.parent, FLOWS.format(logs=logs), "--strict")
+
+    assert [
+        f"{logs.parent}/kagent.yaml: ok; 2 flows, at most 64 MiB of buffers",
+        f"  nginx   {logs}/nginx/*.log (3 files now)  ->  kinesis web-logs, eu-west-1",
+        f"  audit   {logs}/audit.log (1 file now)  ->  firehose audit, eu-west-1",
+    ] == result.stdout.splitlines()
+    assert ("", 0) == (result.stderr, result.exit_code)
+
+
+def test_a_wrong_configuration_leaves_stdout_empty(logs: pathlib.Path) -> None:
+    """All problems on stderr, exit 78."""
+    result = run(logs.parent, "flows: []\nlog: 4\nx: 1\n", "--json")
+
+    assert ("", 78) == (result.stdout, result.exit_code)
+    assert result.stderr.endswith(f"kagent: 2 problems in {logs.parent}/kagent.yaml\n")
+
+
+def test_a_warning_is_no_failure_unless_strict(logs: pathlib.Path) -> None:
+    """A pattern whose files come later is all right, but the first missing directory is named."""
+    content = FLOWS.format(logs=f"{logs}/later")
+
+    lenient, strict = run(logs.parent, content), run(logs.parent, content, "--strict")
+
+    assert [
+        f"warning: flow nginx: {logs}/later/nginx/*.log matches no file now; "
+        f"{logs}/later does not exist",
+        f"warning: flow audit: {logs}/later/audit.log matches no file now; "
+        f"{logs}/later does not exist",
+    ] == lenient.stderr.splitlines()
+    assert (0, 1) == (lenient.exit_code, strict.exit_code)
+    assert lenient.stdout == strict.stdout
+
+
+def test_a_pattern_whose_directory_exists_just_matches_nothing(logs: pathlib.Path) -> None:
+    """There is no directory to name."""
+    content = FLOWS.format(logs=logs).replace("*.log", "*.txt").replace("audit.log", "x/../y")
+
+    found = warnings(logs.parent, content, system.OsFiles())
+
+    assert f"flow nginx: {logs}/nginx/*.txt matches no file now" == found[0]
+    assert f"flow audit: {logs}/x/../y matches no file now; {logs}/x does not exist" == found[1]
+
+
+def test_what_matches_and_is_no_file_is_named(logs: pathlib.Path) -> None:
+    """A directory, a FIFO and a link that a wildcard matched, and a link to nothing."""
+    (logs / "nginx" / "d.log").mkdir()
+    os.mkfifo(logs / "nginx" / "e.log")
+    (logs / "nginx" / "f.log").symlink_to(logs / "audit.log")
+    (logs / "audit.log").unlink()
+    (logs / "audit.log").symlink_to("nowhere")
+
+    found = warnings(logs.parent, FLOWS.format(logs=logs), system.OsFiles())
+
+    assert {
+        f"flow nginx: {logs}/nginx/d.log: is a directory",
+        f"flow nginx: {logs}/nginx/e.log: is no regular file",
+        f"flow nginx: {logs}/nginx/f.log: is a link, and links that a wildcard matched "
+        "are not followed",
+        f"flow audit: {logs}/audit.log: is a link to nothing",
+        f"flow audit: {logs}/audit.log matches no file now",
+    } == set(found)
+
+
+def test_a_file_that_cannot_be_read_is_named(logs: pathlib.Path) -> None:
+    """Whoever runs the command should be who runs the daemon."""
+    files = Guarded(logs / "nginx" / "b.log")
+    files.status = system.OsFiles().status  # type: ignore[method-assign]
+
+    found = warnings(logs.parent, FLOWS.format(logs=logs), files)
+
+    assert [
+        f"flow nginx: {logs}/nginx/b.log: cannot be read by this user: Permission denied"
+    ] == found
+
+
+def test_a_directory_that_cannot_be_passed_is_not_called_missing(logs: pathlib.Path) -> None:
+    """Nothing is known of what is behind it."""
+    found = warnings(logs.parent, FLOWS.format(logs=logs), Guarded(logs, logs / "audit.log"))
+
+    assert [
+        f"flow audit: {logs}/audit.log matches no file now",
+        f"flow audit: {logs}/audit.log: cannot look at it: Permission denied",
+    ] == found
+
+
+def test_a_thousand_unreadable_files_are_a_few_lines(logs: pathlib.Path) -> None:
+    """The first ones are named, the others counted."""
+    for number in range(1000):
+        (logs / "nginx" / f"{number}.log").mkdir()
+
+    found = warnings(logs.parent, FLOWS.format(logs=logs), system.OsFiles())
+
+    assert command.WARNINGS_MAX + 1 == len(found)
+    assert "flow nginx: and 995 more paths that match and are no files" == found[-1]
+
+
+def test_files_of_two_flows_are_shipped_twice(logs: pathlib.Path) -> None:
+    """That may be wanted; once for each two flows is enough to say."""
+    content = FLOWS.format(logs=logs).replace(f"{logs}/audit.log", f"{logs}/nginx/[bc].log")
+
+    found = warnings(logs.parent, content, system.OsFiles())
+
+    assert [f"shipped twice, by the flows nginx and audit: {logs}/nginx/b.log and 1 more"] == found
+
+
+def test_a_file_of_two_patterns_of_one_flow_is_shipped_once(logs: pathlib.Path) -> None:
+    """Each pattern counts it."""
+    both = f'paths: ["{logs}/nginx/*.log", "{logs}/nginx/a*"]'
+    content = FLOWS.format(logs=logs).replace(f'paths: ["{logs}/nginx/*.log"]', both)
+
+    result = run(logs.parent, content)
+
+    assert "" == result.stderr
+    assert f"  nginx   {logs}/nginx/*.log (3 files now)" in result.stdout
+    assert f"  nginx   {logs}/nginx/a* (1 file now)" in result.stdout
+
+
+def test_no_flows_is_a_warning(tmp_path: pathlib.Path) -> None:
+    """A daemon that waits for its first flow is allowed."""
+    result = run(tmp_path, "flows: []")
+
+    assert f"{tmp_path}/kagent.yaml: ok; 0 flows, at most 0 MiB of buffers\n" == result.stdout
+    assert "warning: there are no flows; nothing is shipped\n" == result.stderr
+
+
+def test_a_file_name_cannot_play_with_the_terminal(logs: pathlib.Path) -> None:
+    """Control characters and bytes that are no UTF-8 are escaped, in JSON too."""
+    os.mkdir(os.fsencode(f"{logs}/nginx/x\x1b[2J") + b"\xff.log")
+    (logs / "nginx" / "y\n.log").write_text("")
+
+    text, document = (
+        run(logs.parent, FLOWS.format(logs=logs)),
+        run(logs.parent, FLOWS.format(logs=logs), "--json"),
+    )
+
+    assert f"warning: flow nginx: {logs}/nginx/x\\x1b[2J\\xff.log: is a directory\n" == text.stderr
+    files = json.loads(document.stdout)["flows"][0]["patterns"][0]["files"]
+    assert f"{logs}/nginx/y\\n.log" == files[-1]
+
+
+def test_json_is_one_document_with_the_warnings_in_it(logs: pathlib.Path) -> None:
+    """Nothing on stderr, so that both streams can be read together."""
+    (logs / "audit.log").unlink()
+
+    result = run(logs.parent, FLOWS.format(logs=logs), "--json", "--strict")
+
+    assert ("", 1) == (result.stderr, result.exit_code)
+    assert {
+        "config": f"{logs.parent}/kagent.yaml",
+        "max_memory_bytes": 268435456,
+        "buffers_bytes": 67108864,
+        "region": "eu-west-1",
+        "flows": [
+            {
+                "name": "nginx",
+                "patterns": [
+                    {
+                        "pattern": f"{logs}/nginx/*.log",
+                        "files": [f"{logs}/nginx/{name}.log" for name in "abc"],
+                    }
+                ],
+                "destination": "kinesis web-logs",
+                "max_buffer_bytes": 33554432,
+            },
+            {
+                "name": "audit",
+                "patterns": [{"pattern": f"{logs}/audit.log", "files": []}],
+                "destination": "firehose audit",
+                "max_buffer_bytes": 33554432,
+            },
+        ],
+        "warnings": [f"flow audit: {logs}/audit.log matches no file now"],
+    } == json.loads(result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("head", "environ", "region"),
+    [
+        pytest.param("aws: {region: eu-west-1}", {"AWS_REGION": "x"}, "eu-west-1", id="its own"),
+        pytest.param("", {"AWS_REGION": "x", "AWS_DEFAULT_REGION": "y"}, "y", id="botocore's"),
+        pytest.param("", {"AWS_REGION": "x", "AWS_DEFAULT_REGION": ""}, "x", id="other tools'"),
+        pytest.param("", {}, None, id="a profile's, or none"),
+    ],
+)
+def test_the_region_is_shown_as_far_as_it_is_known(
+    tmp_path: pathlib.Path, head: str, environ: dict[str, str], region: str | None
+) -> None:
+    """The same order as the daemon's; asking botocore would take longer than all the rest."""
+    (tmp_path / "k").write_text(f"flows: []\n{head}")
+
+    assert region == command.region_of(config.load(str(tmp_path / "k"), {}), environ)
+
+
+def test_an_unknown_region_is_said_to_come_from_boto3(
+    logs: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not made up."""
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+
+    result = run(logs.parent, FLOWS.format(logs=logs).replace("region: eu-west-1", ""))
+
+    assert "kinesis web-logs, region from boto3's chain\n" in result.stdout
+
+
+def test_the_command_is_found_and_does_not_load_what_it_does_not_need(logs: pathlib.Path) -> None:
+    """`python -m kagent` starts fast: neither AWS's libraries nor the demo's are imported."""
+    (logs.parent / "kagent.yaml").write_text(FLOWS.format(logs=logs))
+    arguments = [sys.executable, "-X", "importtime", "-m", "kagent", "test-config"]
+    environ = os.environ | {"KAGENT_CONFIG": str(logs.parent / "kagent.yaml")}
+
+    done = subprocess.run(arguments, env=environ, capture_output=True, text=True, check=True)
+
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert done.stdout.startswith(f"{logs.parent}/kagent.yaml: ok; 2 flows")
+    assert "kagent.config" in imported
+    assert not {"boto3", "botocore", "rich", "kagent.agent", "kagent.local"} & imported
+
+
+def test_a_closed_pipe_ends_the_command_quietly(logs: pathlib.Path) -> None:
+    """`kagent test-config | head -1` prints no traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    (logs.parent / "kagent.yaml").write_text(FLOWS.format(logs=logs))
+    arguments = [sys.executable, "-m", "kagent", "test-config", "-c", f"{logs.parent}/kagent.yaml"]
+
+    done = subprocess.run(arguments, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+
+    assert (1, b"") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        pytest.param(["--version"], 0, "kagent 0.", id="its version"),
+        pytest.param(["--help"], 0, "test-config", id="its commands"),
+        pytest.param(["tset-config"], 2, "No such command", id="an unknown command"),
+        pytest.param(["test-config", "--loud"], 2, "No such option", id="an unknown option"),
+    ],
+)
+def test_the_command_line_explains_itself(arguments: list[str], code: int, said: str) -> None:
+    """Wrong usage is exit 2."""
+    result = click.testing.CliRunner().invoke(cli.main, arguments)
+
+    assert code == result.exit_code
+    assert said in result.output
