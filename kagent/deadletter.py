@@ -21,6 +21,8 @@ import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
+import pydantic
+
 from kagent import model, options
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -31,7 +33,7 @@ _FILE_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLO
 class DeadLetterOptions(options.Options):
     """Where records go that the service will never take, and how much of them is kept."""
 
-    dir: str | None = None
+    dir: str | None = pydantic.Field(default=None, pattern="^/")
     """Their directory, `dead-letter` in `state_dir` when left out."""
 
     max_bytes: Annotated[int, options.Size(1024**2, 1024**4)] = 1024**3

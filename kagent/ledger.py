@@ -36,7 +36,7 @@ class Ledger:
         last = bisect.bisect_left(self._starts, self.issued)
         return self.issued - self.low - (sum(self._ends[:last]) - sum(self._starts[:last]))
 
-    def ranges(self, count_max: int) -> list[tuple[int, int]]:
+    def ranges(self, count_max: int | None = None) -> list[tuple[int, int]]:
         """Return the lowest settled ranges above the watermark, ascending."""
         return list(zip(self._starts[:count_max], self._ends[:count_max], strict=True))
 
@@ -50,6 +50,10 @@ class Ledger:
             self.issued = self._ends[index]
             index += 1
         return self.issued, self._starts[index] if index < len(self._starts) else None
+
+    def settled_from(self, start: int) -> int:
+        """Return where the settled range that starts there ends."""
+        return self._ends[self._starts.index(start)]
 
     def issue(self, start: int, end: int) -> None:
         """Note that a span was read and will be settled."""

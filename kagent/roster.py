@@ -17,6 +17,7 @@ can be continued under it. The life of a tail:
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -100,7 +101,9 @@ class Roster:
         now = self._clock.monotonic()
         for one in self.tails.values():
             if one.handle is not None:
-                estate.rows.append(self._try_row(one, now) or one.row)
+                with contextlib.suppress(OSError, tail.TruncatedError):
+                    one.checkpoint(now)  # else the successor finds out, by the row before
+                estate.rows.append(one.row)
                 estate.handles[one.tail_id] = (one.handle, one.base)
                 if not one.is_durable:
                     estate.undurable.add(one.tail_id)
@@ -306,11 +309,11 @@ class Roster:
         now = self._clock.monotonic()
         for _ in range(len(self._turns)):
             one = self.tails.get(self._turns[0])
+            is_final = one is not None and self._is_ending(one, now)
             if one is None or one.handle is None:
                 self._turns.popleft()
                 continue
             self._turns.rotate(-1)
-            is_final = self._is_silent(one, now) and not one.is_finished
             if not one.is_durable or (one.is_exhausted and not is_final):
                 continue
             reading = functools.partial(one.read, credit_bytes, now, is_final=is_final)
@@ -341,6 +344,13 @@ class Roster:
         is_hot = any(now - one.grown < HOT_FOR_S for one in self.tails.values())
         return self._polled_hot + HOT_POLL_S if is_hot else self._polled + POLL_S
 
+    def _is_ending(self, one: tail.Tail, now: float) -> bool:
+        """The last line is to be read, terminated or not; no byte came up to this moment."""
+        if one.is_finished or not self._is_silent(one, now):
+            return False
+        size = self._guard(one, functools.partial(one.poll, now), now)
+        return size is not None and self._is_silent(one, now)
+
     def _is_silent(self, one: tail.Tail, now: float) -> bool:
         """Nobody is expected to write to a file that was left."""
         wait_s = UNLINKED_WAIT_S if one.is_unlinked else self._rotate_wait_s
@@ -359,7 +369,7 @@ class Roster:
             return
         if one.tail_id in self._saved_in:
             return
-        row = self._try_row(one, now)
+        row = self._guard(one, functools.partial(one.checkpoint, now), now)
         if row is None:
             return
         self._files.close(one.handle)
@@ -389,8 +399,9 @@ class Roster:
         now = self._clock.monotonic()
         is_urgent = self.is_waiting_to_be_read
         rows = [self._rows[tail_id] for tail_id in sorted(self._changed_rows)]
-        for one in self.tails.values():
-            row = self._try_row(one, now) if one.is_changed else None
+        for one in list(self.tails.values()):
+            proving = functools.partial(one.checkpoint, now)
+            row = self._guard(one, proving, now) if one.is_changed else None
             one.is_changed = one.is_changed and row is None
             if row is not None or self._is_unknown(one):
                 rows.append(row or one.row)
@@ -421,13 +432,6 @@ class Roster:
 
     def _is_unknown(self, one: tail.Tail) -> bool:
         return not one.is_durable and one.tail_id not in self._saved_in
-
-    def _try_row(self, one: tail.Tail, now: float) -> model.Checkpoint | None:
-        try:
-            return one.checkpoint(now)
-        except OSError as error:
-            self._faults.report(one.paths[0], f"cannot read: {error.strerror}")
-            return None
 
     def _say(self, level: int, what: str, one: tail.Tail, more: str) -> None:
         path = options.printable(one.paths[0])

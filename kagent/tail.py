@@ -126,8 +126,8 @@ class Tail:
         """Bytes that are known to be there, and not split."""
         return max(0, self.size - self.position)
 
-    def poll(self, now: float) -> None:
-        """Look how long the file is.
+    def poll(self, now: float) -> int:
+        """Look how long the file is, and return it.
 
         Raises:
             TruncatedError: it is shorter than what was read of it.
@@ -140,6 +140,7 @@ class Tail:
         if size != self.size:
             self.size, self.grown = size, now
             self.is_finished = False
+        return size
 
     def verify(self) -> None:
         """Prove that the bytes before the position are the ones that were read there.
@@ -176,6 +177,7 @@ class Tail:
         end = start + len(block.data)
         if region_end is not None and end >= region_end:
             block.data, end = block.data[: region_end - start], region_end
+            self._prove_range(self.ledger.settled_from(region_end))
         if not block.data:
             return None
         is_closed = end == region_end or (is_final and end >= self.size)
@@ -209,9 +211,13 @@ class Tail:
         self.is_changed = True
 
     def checkpoint(self, now: float) -> model.Checkpoint | None:
-        """Return the row to save; None if the file cannot prove it now (`row`, the last, stays).
+        """Return the row to save; None if there is nothing newer to prove than `row`, the last one.
 
-        A file that was truncated is proved from memory, at the last chunk that is settled.
+        A tail that was truncated is proved from memory, at the last chunk that is settled.
+
+        Raises:
+            TruncatedError: the file's bytes are not the ones that were read.
+            OSError: as the system says.
         """
         if self.handle is None or self.state == "truncated":
             row = self._checkpoint_from_memory()
@@ -220,7 +226,7 @@ class Tail:
         self.row = row or self.row
         return row
 
-    def _checkpoint_from_file(self, now: float) -> model.Checkpoint | None:
+    def _checkpoint_from_file(self, now: float) -> model.Checkpoint:
         assert self.handle is not None
         low = self.ledger.low
         head_bytes = min(low, model.FINGERPRINT_BYTES_MAX)
@@ -228,17 +234,14 @@ class Tail:
         if head_bytes > fingerprint.length:
             head = self._files.read(self.handle, 0, head_bytes)
             if proof.digest(head[: fingerprint.length]) != fingerprint.digest:
-                return None
+                raise TruncatedError
             fingerprint = model.Fingerprint(head_bytes, proof.digest(head))
         frontier = proof.read_frontier(self._files, self.handle, low)
         ranges = tuple(
             model.SettledRange(start, end, self._range_digest(end))
             for start, end in self.ledger.ranges(RANGES_MAX)
         )
-        try:
-            self.verify()
-        except TruncatedError:
-            return None
+        self.verify()
         self._fingerprint = fingerprint
         older = self._history.note(frontier, now, self._files, self.handle)
         return self._row(frontier, older, ranges)
@@ -275,7 +278,10 @@ class Tail:
         assert self.handle is not None
         if end not in self._range_digests:
             if len(self._range_digests) > 4 * RANGES_MAX:
-                self._range_digests.clear()
+                held = {known for _, known in self.ledger.ranges()}
+                self._range_digests = {
+                    known: digest for known, digest in self._range_digests.items() if known in held
+                }
             self._range_digests[end] = proof.read_frontier(self._files, self.handle, end).digest
         return self._range_digests[end]
 
@@ -286,6 +292,12 @@ class Tail:
         self._frontier_at = start
         self._scanned = max(self._scanned, start)
         if self._range_digests.get(start) != proof.digest(self._frontier):
+            raise TruncatedError
+
+    def _prove_range(self, end: int) -> None:
+        """Prove the settled range behind a gap: only its start makes the gap's last line whole."""
+        assert self.handle is not None
+        if proof.read_frontier(self._files, self.handle, end).digest != self._range_digests[end]:
             raise TruncatedError
 
     def _read_block(self, start: int, size: int) -> model.Block:
@@ -347,7 +359,7 @@ class Tail:
             self._scanned = max(self._scanned, at + len(data))
             at = max(block.start, self._scanned - model.FRONTIER_BYTES_MAX)
             data = self._files.read(self.handle, at, BLOCK_BYTES)
-            if at + len(data) <= self._scanned:
+            if at + len(data) <= self._scanned and at + len(data) != closed_end:
                 break
         return None
 

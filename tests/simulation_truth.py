@@ -116,7 +116,9 @@ class Truth:
         self.is_ordered = False  # nothing happens that may change the order
         self.current: dict[fakes.Node, Content] = {}
         self.history: dict[int, list[Content]] = {}
-        self.origins: dict[str, tuple[int, int]] = {}  # by tail_id: number, index of a content
+        # By tail_id: number, and first and last index of the content that it began with. They
+        # differ when a writer acted within the step that opened it.
+        self.origins: dict[str, tuple[int, int, int]] = {}
         self.places: dict[str, list[Content]] = {}  # by tail_id: where its records were found
         self.in_memory: list[tuple[Content, int]] = []  # destroyed, but read up to there before
         self.last_starts: dict[str, int] = {}  # by tail_id: of the record that came last
@@ -156,7 +158,8 @@ class Truth:
 
     def note_tail(self, tail_id: str, number: int) -> None:
         if tail_id not in self.origins:
-            self.origins[tail_id] = (number, max(0, self._indices.get(number, 0)))
+            last = len(self.history[number]) - 1
+            self.origins[tail_id] = (number, self._indices.get(number, 0), last)
 
     def note_record(
         self, tail_id: str, start: int, end: int, data: bytes, *, is_repeatable: bool
@@ -165,8 +168,7 @@ class Truth:
         content = self._locate(tail_id, start, end, data)
         if self.ids.setdefault((tail_id, start, end), data) != data:
             raise BrokenError(f"S6 two records have the id {tail_id[:6]}:{start}-{end}")
-        again = content.covered.within(start, end)
-        if any(content.repeatable.gaps(first, last) for first, last in again):
+        if self._is_again(content, start, end):
             raise BrokenError(
                 f"duplicate without a reason: {tail_id[:6]}:{start}-{end} {data[:60]!r}"
             )
@@ -180,6 +182,11 @@ class Truth:
         places = self.places.setdefault(tail_id, [])
         if content not in places:
             places.append(content)
+
+    def _is_again(self, content: Content, start: int, end: int) -> bool:
+        """Return whether bytes came before that nothing makes come again."""
+        again = content.covered.within(start, end)
+        return any(content.repeatable.gaps(first, last) for first, last in again)
 
     def note_destroyed(self, node: fakes.Node, position: int) -> None:
         """Bytes are about to be destroyed that kagent has read up to `position`."""
@@ -218,7 +225,7 @@ class Truth:
 
     def check_row(self, row: model.Checkpoint) -> None:
         """S1: every byte below a saved offset was delivered, dead-lettered or dropped by rule."""
-        number, index = self.origins[row.tail_id]
+        number, index, _ = self.origins[row.tail_id]
         problem = ""
         for content in self.history[number][index:]:
             problem = self._row_problem(content, row)
@@ -292,13 +299,16 @@ class Truth:
 
     def _locate(self, tail_id: str, start: int, end: int, data: bytes) -> Content:
         """Return the first content of which a record can come. S4: there is one."""
-        number, index = self.origins[tail_id]
+        number, index, last = self.origins[tail_id]
         if self.policy == "truncate" and len(data) == end - start + 1:
             data = data[:-1]
         same = [one for one in self.history[number][index:] if one.data[start:end] == data]
-        for content in same:
-            if self._is_whole(content, start, end):
+        whole = [one for one in same if self._is_whole(one, start, end)]
+        for content in whole:
+            if content.index <= last and not self._is_again(content, start, end):
                 return content
+        if whole:
+            return whole[0]
         lines = [one.line_at(start) for one in same]
         raise BrokenError(
             f"S4 {tail_id[:6]}:{start}-{end} {data[:60]!r}: "

@@ -8,13 +8,15 @@ checks (exactly once, in order); worlds with few kinds of actions reach what a m
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import errno
 import fnmatch
 import queue
 import random
 import threading
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 
 import fakes
 from simulation_truth import BrokenError, Truth
@@ -53,6 +55,7 @@ class Profile:
     limits: model.BatchLimits
     block_bytes: int
     lines_max: int
+    head_bytes: int  # of the fingerprint
 
     @property
     def is_clean(self) -> bool:
@@ -115,8 +118,13 @@ def draw_profile(chooser: random.Random) -> Profile:
     def some(kinds: tuple[str, ...] | list[str], share: float) -> list[str]:
         return [kind for kind in kinds if chooser.random() < share]
 
+    writers = ["append", "create", *some(list(WRITERS), chooser.choice([0.2, 0.5, 1.0]))]
+    max_buffer_bytes = chooser.choice([4, 40]) * (record_bytes_max + 150)
+    if max_buffer_bytes < 5000 and "append_poison" in writers:
+        writers.remove("append_poison")  # a buffer full of it blocks the flow, as it must
+
     return Profile(
-        writers=["append", "create", *some(list(WRITERS), chooser.choice([0.2, 0.5, 1.0]))],
+        writers=writers,
         destination=[] if is_clean else some(ANSWERS, chooser.choice([0.0, 0.3, 0.8])),
         crashes=[] if is_clean else some(CRASHES, chooser.choice([0.0, 0.4, 1.0])),
         disk_faults=chooser.random() < 0.3,
@@ -127,13 +135,14 @@ def draw_profile(chooser: random.Random) -> Profile:
         rotate_wait_s=chooser.choice([20.0, 60.0]),
         record_bytes_max=record_bytes_max,
         max_in_flight=max_in_flight,
-        max_buffer_bytes=chooser.choice([4, 40]) * (record_bytes_max + 150),
+        max_buffer_bytes=max_buffer_bytes,
         batch=batching.BatchSettings(
             chooser.choice([0.0, 1.0]), records_max, bytes_max, is_ordered=max_in_flight == 1
         ),
         limits=model.BatchLimits(50, 4000, record_bytes_max + 8 * has_keys, has_keys),
         block_bytes=chooser.choice([70, 300, 1024**2]),
         lines_max=chooser.choice([2, 65536]),
+        head_bytes=chooser.choice([16, 1024]),
     )
 
 
@@ -146,6 +155,17 @@ def matches(path: str) -> bool:
         and fnmatch.fnmatchcase(parts[-1], "*.log")
         and not any(part.startswith(".") for part in parts[1:])
     )
+
+
+@contextlib.contextmanager
+def _tuned(module: types.ModuleType, name: str, value: int) -> Iterator[None]:
+    """Give a constant another value, so that small files reach what large ones do."""
+    original = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
 
 
 class World:
@@ -190,19 +210,17 @@ class World:
     # --- the run --------------------------------------------------------------------------------
 
     def run(self) -> None:
-        tuned = (tail.BLOCK_BYTES, tail._SHORT_REST_BYTES, split.LINES_MAX)
-        tail.BLOCK_BYTES = self.profile.block_bytes
-        tail._SHORT_REST_BYTES = self.profile.block_bytes // 2
-        split.LINES_MAX = self.profile.lines_max
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_tuned(tail, "BLOCK_BYTES", self.profile.block_bytes))
+            stack.enter_context(_tuned(tail, "_SHORT_REST_BYTES", self.profile.block_bytes // 2))
+            stack.enter_context(_tuned(split, "LINES_MAX", self.profile.lines_max))
+            stack.enter_context(_tuned(model, "FINGERPRINT_BYTES_MAX", self.profile.head_bytes))
             for _ in range(self.random.randrange(6)):
                 self._act("writer", self._write)
             self._begin_life(roster.Estate())
             for _ in range(self.actions):
                 self._act_randomly()
             self._settle()
-        finally:
-            tail.BLOCK_BYTES, tail._SHORT_REST_BYTES, split.LINES_MAX = tuned
 
     def _act(self, name: str, action: Callable[[], str | None]) -> None:
         said = action()
@@ -508,8 +526,7 @@ class World:
         for one in self.flow.roster.tails.values():
             if one.state == "truncated" or one.handle is None:
                 continue
-            number, index = self.truth.origins.get(one.tail_id, (None, 0))
-            if self.files.handles[one.handle][0] is not node or number is None:
+            if self.files.handles[one.handle][0] is not node:
                 continue
             # Of a tail that has not noticed an earlier truncation the bytes are long destroyed.
             if bytes(one._frontier) == bytes(
@@ -667,7 +684,7 @@ class World:
         index = self.random.randrange(len(self.pending))
         batch, submitted = self.pending.pop(index)
         answer = "accepted"
-        if self.profile.destination and self.random.random() < 0.5:
+        if self.profile.destination and self.random.random() < 0.6:
             answer = self.random.choice(self.profile.destination)
         receipt = self._receipt(batch, answer)
         receipt.submitted, receipt.received = submitted, self.clock.now
@@ -680,7 +697,7 @@ class World:
         if any(POISON in record for record in batch.records):
             return model.Receipt(batch, setback=errors.RejectedError("ValidationException", "no"))
         if answer in {"refuse_some", "refuse_all", "internal_failure"}:
-            share = 1.0 if answer == "refuse_all" else self.random.choice([0.1, 0.5])
+            share = 1.0 if answer == "refuse_all" else self.random.choice([0.3, 0.7])
             code = metrics.INTERNAL_FAILURE if answer == "internal_failure" else "Throughput"
             refused = [i for i in everything if self.random.random() < share]
             written = refused if answer == "internal_failure" else []

@@ -237,6 +237,17 @@ def take_one(one: batch.Batcher, now: float) -> model.Batch:
     return found
 
 
+def test_what_is_left_of_a_full_request_waits_again() -> None:
+    """Records that were taken count no more, neither by number nor by bytes."""
+    one = batcher()
+    one.add(chunk(b"a" * 1000, b"b", read_time=100.0))
+    one.add(chunk(b"c" * 10, start=1001, read_time=101.0))
+
+    assert [b"a" * 1000] == take_one(one, 101.0).records
+    assert one.take(101.0) is None
+    assert 110.0 == one.next_due()
+
+
 def test_partition_keys_count_for_being_full() -> None:
     """Two records of 492 bytes and their keys are 1000 bytes."""
     one = batcher(KEYED)

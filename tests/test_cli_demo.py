@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pathlib
 import re
@@ -345,3 +346,31 @@ def test_only_a_terminal_gets_a_live_table(
     first, second = os.openpty() if is_terminal else os.pipe()
     with open(first, "rb"), open(second, "w") as stream:
         assert demo_view.is_live(stream, {"TERM": term}) == expected
+
+
+FIGURES = demo_view.Figures("web", "Kinesis web-logs", 2000, 1500, 7, 3)
+
+
+def test_plain_lines_tell_events_and_progress() -> None:
+    """Without a terminal there is a line for each event, and progress every few seconds only."""
+    stream = io.StringIO()
+
+    with demo_view.PlainView(stream) as view:
+        view.show([FIGURES])
+        view.note("killed")
+
+    assert re.fullmatch(r" +0\.\d s  killed\n", stream.getvalue())
+
+
+def test_the_live_table_goes_when_it_ends_and_events_stay() -> None:
+    """A terminal gets a table that is redrawn in place, then removed; events scroll above it."""
+    leader, follower = os.openpty()
+    with open(leader, "rb", buffering=0) as screen, open(follower, "w") as terminal:
+        with demo_view.LiveView(terminal) as view:
+            view.show([FIGURES])
+            view.note("killed")
+        drawn = screen.read(65536)
+
+    assert b"1,500" in drawn
+    assert b"killed" in drawn
+    assert drawn.rstrip().endswith(b"\x1b[2K")  # the last line of the table was erased

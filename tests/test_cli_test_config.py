@@ -6,13 +6,11 @@ import errno
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import click.testing
 import pytest
 
-from kagent import cli, config, system
+from kagent import cli, config, model, system
 from kagent.cli import test_config as command
 
 FLOWS = """\
@@ -61,7 +59,7 @@ class Guarded(system.OsFiles):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         return super().open(path, base)
 
-    def status(self, path: str, base: str) -> command.model.FileStatus:
+    def status(self, path: str, base: str) -> model.FileStatus:
         if path in self._closed:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         return super().status(path, base)
@@ -94,10 +92,14 @@ def test_a_warning_is_no_failure_unless_strict(logs: pathlib.Path) -> None:
     lenient, strict = run(logs.parent, content), run(logs.parent, content, "--strict")
 
     assert [
-        f"warning: flow nginx: {logs}/later/nginx/*.log matches no file now; "
-        f"{logs}/later does not exist",
-        f"warning: flow audit: {logs}/later/audit.log matches no file now; "
-        f"{logs}/later does not exist",
+        (
+            f"warning: flow nginx: {logs}/later/nginx/*.log matches no file now; "
+            f"{logs}/later does not exist"
+        ),
+        (
+            f"warning: flow audit: {logs}/later/audit.log matches no file now; "
+            f"{logs}/later does not exist"
+        ),
     ] == lenient.stderr.splitlines()
     assert (0, 1) == (lenient.exit_code, strict.exit_code)
     assert lenient.stdout == strict.stdout
@@ -126,8 +128,10 @@ def test_what_matches_and_is_no_file_is_named(logs: pathlib.Path) -> None:
     assert {
         f"flow nginx: {logs}/nginx/d.log: is a directory",
         f"flow nginx: {logs}/nginx/e.log: is no regular file",
-        f"flow nginx: {logs}/nginx/f.log: is a link, and links that a wildcard matched "
-        "are not followed",
+        (
+            f"flow nginx: {logs}/nginx/f.log: is a link, and links that a wildcard matched "
+            "are not followed"
+        ),
         f"flow audit: {logs}/audit.log: is a link to nothing",
         f"flow audit: {logs}/audit.log matches no file now",
     } == set(found)
@@ -273,47 +277,3 @@ def test_an_unknown_region_is_said_to_come_from_boto3(
     result = run(logs.parent, FLOWS.format(logs=logs).replace("region: eu-west-1", ""))
 
     assert "kinesis web-logs, region from boto3's chain\n" in result.stdout
-
-
-def test_the_command_is_found_and_does_not_load_what_it_does_not_need(logs: pathlib.Path) -> None:
-    """`python -m kagent` starts fast: neither AWS's libraries nor the demo's are imported."""
-    (logs.parent / "kagent.yaml").write_text(FLOWS.format(logs=logs))
-    arguments = [sys.executable, "-X", "importtime", "-m", "kagent", "test-config"]
-    environ = os.environ | {"KAGENT_CONFIG": str(logs.parent / "kagent.yaml")}
-
-    done = subprocess.run(arguments, env=environ, capture_output=True, text=True, check=True)
-
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert done.stdout.startswith(f"{logs.parent}/kagent.yaml: ok; 2 flows")
-    assert "kagent.config" in imported
-    assert not {"boto3", "botocore", "rich", "kagent.agent", "kagent.local"} & imported
-
-
-def test_a_closed_pipe_ends_the_command_quietly(logs: pathlib.Path) -> None:
-    """`kagent test-config | head -1` prints no traceback."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    (logs.parent / "kagent.yaml").write_text(FLOWS.format(logs=logs))
-    arguments = [sys.executable, "-m", "kagent", "test-config", "-c", f"{logs.parent}/kagent.yaml"]
-
-    done = subprocess.run(arguments, stdout=writer, stderr=subprocess.PIPE, check=False)
-    os.close(writer)
-
-    assert (1, b"") == (done.returncode, done.stderr)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        pytest.param(["--version"], 0, "kagent 0.", id="its version"),
-        pytest.param(["--help"], 0, "test-config", id="its commands"),
-        pytest.param(["tset-config"], 2, "No such command", id="an unknown command"),
-        pytest.param(["test-config", "--loud"], 2, "No such option", id="an unknown option"),
-    ],
-)
-def test_the_command_line_explains_itself(arguments: list[str], code: int, said: str) -> None:
-    """Wrong usage is exit 2."""
-    result = click.testing.CliRunner().invoke(cli.main, arguments)
-
-    assert code == result.exit_code
-    assert said in result.output

@@ -172,11 +172,7 @@ flows:
         a.batch.records_max,
         a.batch.bytes_max,
     )
-    assert (10.0, 500, 4 * 1024**2) == (
-        b.batch.max_age_s,
-        b.batch.records_max,
-        b.batch.bytes_max,
-    )
+    assert (10.0, 4 * 1024**2) == (b.batch.max_age_s, b.batch.bytes_max)
     assert ("auto", 16, False) == (a.oversize, a.max_in_flight, a.batch.is_ordered)
 
 

@@ -214,7 +214,7 @@ def clean_environ(environ: Mapping[str, str], access_key: str, secret_key: str) 
     }
     root = os.path.dirname(os.path.dirname(os.path.abspath(kagent.__file__)))
     if root == os.path.abspath(sys.path[0]):  # run from a checkout that may not be installed
-        kept["PYTHONPATH"] = root
+        kept["PYTHONPATH"] = os.pathsep.join(filter(None, [root, kept.get("PYTHONPATH")]))
     return kept | {
         "AWS_ACCESS_KEY_ID": access_key,
         "AWS_SECRET_ACCESS_KEY": secret_key,

@@ -43,13 +43,6 @@ def resolve(schema: Schema, root: Schema) -> Schema:
     return schema
 
 
-def child(schema: Schema, root: Schema, step: str | int) -> Schema:
-    """Return the schema of a mapping's key or a list's item; the schema must have it."""
-    schema = resolve(schema, root)
-    found: Schema = schema["items"] if isinstance(step, int) else schema["properties"][step]
-    return found
-
-
 def one_of(choices: Iterable[str]) -> str:
     """Return choices as a message names them."""
     quoted = [f"'{choice}'" for choice in choices]

@@ -34,7 +34,7 @@ class AwsOptions(options.Options):
     endpoint_url: str | None = pydantic.Field(default=None, pattern=r"^https?://[^/\s]+/?$")
     """Send to this address instead of AWS's own, such as a VPC endpoint's URL."""
 
-    ca_bundle: str | None = pydantic.Field(default=None, min_length=1)
+    ca_bundle: str | None = pydantic.Field(default=None, pattern="^/")
     """A file of CA certificates (PEM) to trust instead of the usual ones, for a TLS-inspecting
     proxy."""
 
