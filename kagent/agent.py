@@ -31,6 +31,7 @@ from kagent import (
 )
 
 SUPERVISE_S = 1.0
+STARTING_S = 0.05  # until READY: whoever waits for it should not wait for us
 PROGRESS_S = 60.0
 HANGING_S = 10.0  # of one save
 SAY_AGAIN_S = 60.0
@@ -97,7 +98,7 @@ class Agent:
         pause_s = min(SUPERVISE_S, self._notify.watchdog_interval_s() or SUPERVISE_S)
         while self._checkpoints.is_alive():
             self._look_after()
-            found = signal.sigtimedwait(_SIGNALS, pause_s)
+            found = signal.sigtimedwait(_SIGNALS, pause_s if self._is_ready else STARTING_S)
             if found is not None and found.si_signo == signal.SIGHUP:
                 self._reload()
             elif found is not None:

@@ -58,12 +58,21 @@ class Fault:
 
 @dataclasses.dataclass(slots=True)
 class ScanResult:
-    """What one scan saw. `failed` are directories that exist and could not be listed."""
+    """What one scan saw, and what it could not look at.
+
+    `failed` are directories that exist and could not be listed, `unknown` they and the paths whose
+    status could not be had: a file that is not seen there may be there all the same.
+    """
 
     sightings: list[model.Sighting] = dataclasses.field(default_factory=list)
     faults: list[Fault] = dataclasses.field(default_factory=list)
     directories: set[str] = dataclasses.field(default_factory=set)
     failed: dict[str, set[str]] = dataclasses.field(default_factory=dict)  # by pattern
+    unknown: set[str] = dataclasses.field(default_factory=set)
+
+    def may_hide(self, path: str) -> bool:
+        """Return whether a path may be there although the scan did not see it."""
+        return any(path == one or path.startswith(one + "/") for one in self.unknown)
 
 
 @dataclasses.dataclass(slots=True)
@@ -187,6 +196,7 @@ class _Walk:
         except OSError as error:
             if error.errno not in _ABSENT:
                 self.failed.add(directory)
+                self.result.unknown.add(directory)
                 reason = f"cannot list: {error.strerror}"
                 self.faults[directory] = Fault(directory, reason)
             return []
@@ -204,6 +214,7 @@ class _Walk:
             status = self.scanner.status(path, base)
         except OSError as error:
             if error.errno not in _ABSENT:
+                self.result.unknown.add(path)
                 self.faults[path] = Fault(path, f"cannot look at it: {error.strerror}")
             elif kind == "literal" and self._is_link(path):
                 self.faults[path] = Fault(path, "is a link to nothing")

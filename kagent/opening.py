@@ -7,6 +7,7 @@ nothing, and is tried again at the next scan.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import random
 from collections.abc import Sequence
@@ -100,13 +101,20 @@ class Opener:
                     now,
                 )
             else:
-                is_same = not opening.is_rolled_back
-                tail_id = opening.checkpoint.tail_id if is_same else self._new_id()
-                one = tail.Tail.resumed(opening, tail_id, handle, self._rules, self._files, now)
+                one = self._resume(opening, handle, now)
         except (OSError, tail.TruncatedError):
             return None
         del self._handles[sighting.identity]
         return one
+
+    def _resume(self, resume: tracking.Resume, handle: int, now: float) -> tail.Tail:
+        tail_id = resume.checkpoint.tail_id
+        if resume.is_rolled_back:
+            # An older frontier may stand within a line: all of it goes again.
+            line_end = proof.last_line_end(self._files, handle, resume.offset)
+            offset = max(line_end, resume.checkpoint.start)
+            resume, tail_id = dataclasses.replace(resume, offset=offset), self._new_id()
+        return tail.Tail.resumed(resume, tail_id, handle, self._rules, self._files, now)
 
     def restart(self, old: tail.Tail, now: float) -> tail.Tail:
         """Return a tail at 0 over the descriptor of one whose file was truncated.

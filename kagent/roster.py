@@ -135,7 +135,8 @@ class Roster:
         for tail_id, seen in decisions.seen.items():
             self._note_seen(self.tails[tail_id], seen, now)
         for tail_id in decisions.unseen:
-            self._note_unseen(self.tails[tail_id], now)
+            if not any(map(result.may_hide, self.tails[tail_id].paths)):
+                self._note_unseen(self.tails[tail_id], now)
         for tail_id in decisions.truncated:
             self._truncate(self.tails[tail_id], now)
         for row in decisions.lost:
@@ -159,7 +160,7 @@ class Roster:
                     logging.WARNING,
                     "file rolled back",
                     one,
-                    f"offset={row.offset} resumed_at={decision.offset}; the log lost bytes that "
+                    f"offset={row.offset} resumed_at={one.position}; the log lost bytes that "
                     "were shipped, and what stands there now is shipped again",
                 )
         self._add(one)

@@ -150,6 +150,13 @@ class Truth:
         new.last_append = old.last_append
         new.cuts = {cut for cut in old.cuts if cut <= size}
 
+    def note_lost(self, node: fakes.Node, size: int) -> None:
+        """Take in that a power cut cut a file: what was shipped of it may come again."""
+        for content in self.history[node.number]:
+            for start, end in content.covered.pairs:
+                content.repeatable.add(start, end)
+        self.note_truncated(node, size)
+
     # What kagent does.
 
     def begin_step(self) -> None:

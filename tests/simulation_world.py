@@ -870,7 +870,7 @@ class World:
             if node.links and node.durable_bytes < len(node.data):
                 size = self.random.randint(node.durable_bytes, len(node.data))
                 self.files.truncate(node, size)
-                self.truth.note_truncated(node, size)
+                self.truth.note_lost(node, size)
         return "power cut"
 
     def _end_process(self) -> None:

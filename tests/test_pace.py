@@ -145,6 +145,18 @@ def test_attempts_under_way_together_count_once() -> None:
     assert one.blocked is None
 
 
+def test_attempt_that_was_under_way_at_a_block_changes_nothing() -> None:
+    """It says nothing that is newer than what blocked the flow."""
+    one = pace.Pace(4)
+    rejected = errors.RejectedError("InvalidArgument")
+    one.block(rejected, 10.0)
+
+    one.note_setback(receipt(THROTTLED, submitted=9.0), 11.0)
+
+    assert rejected is one.blocked
+    assert 10.0 + pace.BLOCKED_WAIT_S == one.not_before
+
+
 def test_attempt_made_after_a_setback_counts_again() -> None:
     """What was submitted when the setback was known is news."""
     one = pace.Pace(4)
