@@ -140,6 +140,8 @@ class Tail:
         if size != self.size:
             self.size, self.grown = size, now
             self.is_finished = False
+        if size < self._scanned:  # cut within a line that was searched, and none of it read
+            self._scanned = self.position
         return size
 
     def verify(self) -> None:
@@ -171,7 +173,7 @@ class Tail:
             self._jump(start)
         size = max(self._rules.record_bytes_max + 1, min(BLOCK_BYTES, credit_bytes // 8))
         is_open = region_end is None and not is_final and self._line_end is None
-        if is_open and self._scanned - start > _SHORT_REST_BYTES and not self._search(start):
+        if is_open and self._is_worth_a_search(start) and not self._search(start):
             return None
         block = self._read_block(start, size)
         end = start + len(block.data)
@@ -211,7 +213,7 @@ class Tail:
         self.is_changed = True
 
     def checkpoint(self, now: float) -> model.Checkpoint | None:
-        """Return the row to save; None if there is nothing newer to prove than `row`, the last one.
+        """Return the row to save; None if nothing newer than `row`, the last one, is proved.
 
         A tail that was truncated is proved from memory, at the last chunk that is settled.
 
@@ -327,6 +329,12 @@ class Tail:
         self._scanned = max(self._scanned, chunk.end)
         self._unsettled.append((chunk.end, last_bytes))
         self.is_changed = True
+
+    def _is_worth_a_search(self, start: int) -> bool:
+        """Return whether to look for a newline first: the line is long and nothing of it final."""
+        searched = self._scanned - start
+        has_parts = self._rules.oversize == "split" and searched > self._rules.record_bytes_max
+        return searched > _SHORT_REST_BYTES and not has_parts
 
     def _search(self, start: int) -> bool:
         """Look for a newline behind what was searched before; return whether there is one."""
