@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
-from kagent import model, tracking
+from kagent import model
 
 LAST_LINE_BYTES_MAX = 16 * 1024**2  # how far back `start_at: end` looks for the last newline
 _BLOCK_BYTES = 1024**2
@@ -33,13 +33,13 @@ def read_frontier(files: model.Files, handle: int, offset: int) -> model.Frontie
 
 def gather_evidence(
     files: model.Files, handle: int, checkpoint: model.Checkpoint
-) -> tracking.Evidence:
+) -> model.Evidence:
     """Compare a file's bytes with every digest of a checkpoint."""
     head = files.read(handle, 0, checkpoint.fingerprint.length)
     frontiers = [checkpoint.frontier, *checkpoint.older]
     frontiers += [model.Frontier(one.end, one.digest) for one in checkpoint.ranges]
     held = {one.offset for one in frontiers if read_frontier(files, handle, one.offset) == one}
-    return tracking.Evidence(digest(head) == checkpoint.fingerprint.digest, frozenset(held))
+    return model.Evidence(digest(head) == checkpoint.fingerprint.digest, frozenset(held))
 
 
 def last_line_end(files: model.Files, handle: int, size: int) -> int:
