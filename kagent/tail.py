@@ -345,7 +345,7 @@ class Tail:
         self.ledger.issue(chunk.start, chunk.end)
         self._frontier, self._frontier_at = last_bytes, chunk.end
         if self._scanned < chunk.end:
-            self._forget_search()
+            self._scanned, self._searched = chunk.end, b""
         self._unsettled.append((chunk.end, last_bytes))
         self.is_changed = True
 
