@@ -61,8 +61,8 @@ class _Waiting:
 
 @dataclasses.dataclass(order=True, slots=True)
 class _Half:
-    due: float
-    order: int
+    order: tuple[float, int]
+    due: float = dataclasses.field(compare=False)
     batch: model.Batch = dataclasses.field(compare=False)
 
 
@@ -118,12 +118,19 @@ class Batcher:
     def put_back_whole(self, batch: model.Batch, due: float) -> None:
         """Take back a batch that must be sent again as it is."""
         assert batch.is_whole
-        heapq.heappush(self._halves, _Half(due, next(self._order), batch))
+        # The last one put back comes first: with `is_ordered` it is the one to go on with.
+        order = (0.0 if self._settings.is_ordered else due, -next(self._order))
+        heapq.heappush(self._halves, _Half(order, due, batch))
+
+    def put_back_halves(self, batch: model.Batch, due: float) -> None:
+        """Take back a rejected batch of two or more records as two, the first half to go first."""
+        for half in reversed(halve(batch)):
+            self.put_back_whole(half, due)
 
     def put_back_last(self, batch: model.Batch, due: float) -> None:
         """Take back a lone record that was rejected, to be tried when nothing else is due."""
         assert len(batch.records) == 1
-        heapq.heappush(self._suspects, _Half(due, next(self._order), batch))
+        heapq.heappush(self._suspects, _Half((due, next(self._order)), due, batch))
 
     def release(self, chunk: model.Chunk) -> None:
         """Forget records whose fate is final: their memory is free."""
@@ -134,6 +141,8 @@ class Batcher:
         """Return the monotonic time at which `take` gives a batch, None if nothing is held."""
         if self._settings.is_ordered and self._waiting:
             return self._waiting[0].due
+        if self._settings.is_ordered and self._halves:
+            return self._halves[0].due
         heaps = (self._waiting, self._halves, self._suspects)
         dues = [heap[0].due for heap in heaps if heap]
         if self._fresh:
@@ -152,6 +161,8 @@ class Batcher:
             return self._cut(now, with_fresh=False) if self._waiting[0].due <= now else None
         if self._halves and self._halves[0].due <= now:
             return heapq.heappop(self._halves).batch
+        if self._settings.is_ordered and self._halves:
+            return None
         if self._is_ripe(now) or (is_flushing and self._fresh):
             return self._cut(now)
         if self._suspects and self._suspects[0].due <= now:

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
-from kagent import model, proof, tracking
+from kagent import model, proof
 
 _BLOCK_BYTES = 1024**2
 
@@ -34,7 +34,7 @@ class Content(Protocol):
         """How many bytes there are."""
         ...
 
-    def evidence(self, checkpoint: model.Checkpoint) -> tracking.Evidence:
+    def evidence(self, checkpoint: model.Checkpoint) -> model.Evidence:
         """Return which digests of a checkpoint hold."""
         ...
 
@@ -57,7 +57,7 @@ class Plain:
         """Look how long it is; called after the checkpoints were read, so that growth shows."""
         self.size = self._files.size(self._handle)
 
-    def evidence(self, checkpoint: model.Checkpoint) -> tracking.Evidence:
+    def evidence(self, checkpoint: model.Checkpoint) -> model.Evidence:
         """Return which digests of a checkpoint hold."""
         return proof.gather_evidence(self._files, self._handle, checkpoint)
 
@@ -109,7 +109,7 @@ class Compressed:
                 edge = data[-model.FRONTIER_BYTES_MAX :]
         self.size, self._before = position, found
 
-    def evidence(self, checkpoint: model.Checkpoint) -> tracking.Evidence:
+    def evidence(self, checkpoint: model.Checkpoint) -> model.Evidence:
         """Return which digests of a checkpoint hold."""
         fingerprint = checkpoint.fingerprint
         head = self.head[: fingerprint.length]
@@ -118,7 +118,7 @@ class Compressed:
             for one in proof.frontiers(checkpoint)
             if one.offset in self._before and proof.digest(self._before[one.offset]) == one.digest
         }
-        return tracking.Evidence(proof.digest(head) == fingerprint.digest, frozenset(held))
+        return model.Evidence(proof.digest(head) == fingerprint.digest, frozenset(held))
 
     def last_line_end(self) -> int:
         """Return the offset after the last newline, 0 if there is none."""

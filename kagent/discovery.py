@@ -120,7 +120,8 @@ class Scanner:
             path: listing for path, listing in self._listings.items() if path in result.directories
         }
         result.sightings = list(seen.values())
-        result.faults = list(faults.values())
+        # What one pattern's wildcard may not follow, another one may have written out.
+        result.faults = [fault for path, fault in faults.items() if path not in seen]
         return result
 
     def is_excluded(self, path: str) -> bool:
@@ -223,7 +224,9 @@ class _Walk:
             self.faults[path] = Fault(path, _REASONS[status.kind])
             return
         known = self.seen.get(path)
-        patterns = (*known.patterns, self.pattern) if known else (self.pattern,)
+        patterns = known.patterns if known else ()
+        if self.pattern not in patterns:
+            patterns = (*patterns, self.pattern)
         if known and len(known.base) > len(base):
             base = known.base
         self.seen[path] = model.Sighting(

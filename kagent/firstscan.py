@@ -1,8 +1,8 @@
 """Which files `start_at` is for: those that the first complete scan of a pattern finds. Pure.
 
 Everything that comes later begins at 0: it was written while kagent was watching. A pattern is
-marked, durably, once a scan could list all of its directories. A directory that could not be
-listed keeps the mark back, and `start_at` is for what is found in it the first time it can be.
+marked, durably, once each of its directories could be listed. One that could not be keeps the
+mark back, and `start_at` is for what is found in it the first time it can be.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class FirstScans:
         """Start with the patterns whose first complete scan is on disk."""
         self.marked = set(marked)
         self.unsaved: set[str] = set()  # marked, and not yet handed over to be saved
-        self._failed: dict[str, set[str]] = {}  # by pattern scanned in part: what is missing
+        self._failed: dict[str, set[str]] = {}  # by pattern: directories never listed yet
 
     def note(
         self, sightings: Iterable[model.Sighting], failed: Mapping[str, set[str]]
@@ -38,8 +38,9 @@ class FirstScans:
         for pattern, missing in failed.items():
             if pattern in self.marked:
                 continue
-            if missing:
-                self._failed[pattern] = missing
+            never_listed = missing & self._failed.get(pattern, missing)
+            if never_listed:
+                self._failed[pattern] = never_listed
             else:
                 self._failed.pop(pattern, None)
                 self.marked.add(pattern)
@@ -54,4 +55,6 @@ class FirstScans:
         if pattern not in self._failed:
             return True
         listed_now = self._failed[pattern] - failed.get(pattern, set())
-        return any(sighting.path.startswith(directory + "/") for directory in listed_now)
+        return any(
+            sighting.path.startswith(directory.rstrip("/") + "/") for directory in listed_now
+        )

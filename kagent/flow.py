@@ -262,8 +262,7 @@ class Flow:
         """
         now = self._clock.monotonic()
         if len(batch.records) > 1:
-            for half in batching.halve(batch):
-                self._batcher.put_back_whole(half, now)
+            self._batcher.put_back_halves(batch, now)
             return
         (chunk,) = batch.chunks
         if self._accepted_at > chunk.read_time:

@@ -74,9 +74,10 @@ class Ledger:
         if index < len(self._starts) and self._starts[index] == end:
             end = self._ends.pop(index)
             del self._starts[index]
+        # What an earlier run settled right above is not issued again.
+        self.issued = max(self.issued, end)
         if start == self.low:
             self.low = end
-            self.issued = max(self.issued, end)
         else:
             self._starts.insert(index, start)
             self._ends.insert(index, end)

@@ -123,6 +123,14 @@ class Checkpoint:
     unseen_s: float = 0.0
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Evidence:
+    """The answer to a probe, from bytes that were read and compared."""
+
+    fingerprint_holds: bool
+    frontiers_held: frozenset[int]  # the offsets whose frontier holds
+
+
 # --- what is read -----------------------------------------------------------------------------
 
 

@@ -68,7 +68,7 @@ class Opener:
         first_scan_paths: frozenset[str],
     ) -> tracking.Reconciliation:
         """Ask tracking, answer its probes, and ask again until it has no more questions."""
-        evidence: dict[tuple[model.FileIdentity, str], tracking.Evidence] = {}
+        evidence: dict[tuple[model.FileIdentity, str], model.Evidence] = {}
         while True:
             decisions = tracking.reconcile(tails, rows, sightings, evidence, first_scan_paths)
             if not decisions.probes:
@@ -155,7 +155,7 @@ class Opener:
             self._files.close(handle)
         self._handles.clear()
 
-    def _gather(self, probe: tracking.Probe) -> tracking.Evidence | None:
+    def _gather(self, probe: tracking.Probe) -> model.Evidence | None:
         handle = self._handle(probe.sighting)
         if handle is None:
             return None

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 ALTERNATIVES_MAX = 1000
+_DEEP = r"(?:(?!\.)[^/]+/)*"  # any number of directories that are not hidden
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,15 +41,14 @@ def parse_pattern(text: str) -> Pattern:
     """
     texts = list(_expand_braces(text))
     for component in (part for one in texts for part in one.split("/")):
-        if "[" in re.sub(r"\[[^/]+?\]", "", component):
-            raise ValueError("a '[' is not closed by ']' in the same component")
         if "**" in component and component != "**":
             raise ValueError("'**' must be a component of its own")
     try:
         regex = re.compile("|".join(map(_translate, texts)))
     except re.error as error:
         raise ValueError(f"a character class is wrong: {error.msg}") from error
-    return Pattern(text, tuple(map(_parse_alternative, texts)), regex)
+    alternatives = tuple(dict.fromkeys(map(_parse_alternative, texts)))
+    return Pattern(text, alternatives, regex)
 
 
 def matches_any(path: str, patterns: Iterable[Pattern]) -> bool:
@@ -87,9 +87,10 @@ def _translate(text: str) -> str:
     parts = []
     for component in components[:-1]:
         is_deep = component == "**"
-        parts.append(r"(?:(?!\.)[^/]+/)*" if is_deep else _translate_component(component) + "/")
-    last = "*" if components[-1] == "**" else components[-1]
-    return "".join(parts) + _translate_component(last)
+        parts.append(_DEEP if is_deep else _translate_component(component) + "/")
+    if components[-1] == "**":  # every file below
+        return "".join(parts) + _DEEP + _translate_component("*")
+    return "".join(parts) + _translate_component(components[-1])
 
 
 def _translate_component(component: str) -> str:
@@ -98,18 +99,31 @@ def _translate_component(component: str) -> str:
     at = 0
     while at < len(component):
         character = component[at]
-        closed = component.find("]", at + 2) if character == "[" else -1
         if character in "*?":
             parts.append("[^/]*" if character == "*" else "[^/]")
-        elif closed >= 0:
-            body = component[at + 1 : closed]
-            is_negated = body[0] in "!^" and len(body) > 1
-            inside = re.sub(r"([\\\[\]^&~|])", r"\\\1", body[1:] if is_negated else body)
-            parts.append(f"(?!/)[{'^' if is_negated else ''}{inside}]")
+        elif character == "[":
+            first = at + 2 if component[at + 1 : at + 2] in {"!", "^"} else at + 1
+            closed = component.find("]", first + 1)  # right at the start, it is a member
+            if closed < 0:
+                raise ValueError("a '[' is not closed by ']' in the same component")
+            negation = "^" if first == at + 2 else ""
+            parts.append(f"(?!/)[{negation}{_translate_members(component[first:closed])}]")
             at = closed
         else:
             parts.append(re.escape(character))
         at += 1
+    return "".join(parts)
+
+
+def _translate_members(members: str) -> str:
+    """Return what stands between a class's brackets, each character meaning itself but ranges."""
+    parts = []
+    at = 0
+    while at < len(members):
+        is_range = members[at + 1 : at + 2] == "-" and at + 2 < len(members)
+        last = f"-{re.escape(members[at + 2])}" if is_range else ""
+        parts.append(re.escape(members[at]) + last)
+        at += 3 if is_range else 1
     return "".join(parts)
 
 

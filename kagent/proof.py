@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
-from kagent import model, tracking
+from kagent import model
 
 LAST_LINE_BYTES_MAX = 16 * 1024**2  # how far back `start_at: end` looks for the last newline
 _BLOCK_BYTES = 1024**2
@@ -39,7 +39,7 @@ def frontiers(checkpoint: model.Checkpoint) -> list[model.Frontier]:
 
 def gather_evidence(
     files: model.Files, handle: int, checkpoint: model.Checkpoint
-) -> tracking.Evidence:
+) -> model.Evidence:
     """Compare a file's bytes with every digest of a checkpoint."""
     head = files.read(handle, 0, checkpoint.fingerprint.length)
     held = {
@@ -47,7 +47,7 @@ def gather_evidence(
         for one in frontiers(checkpoint)
         if read_frontier(files, handle, one.offset) == one
     }
-    return tracking.Evidence(digest(head) == checkpoint.fingerprint.digest, frozenset(held))
+    return model.Evidence(digest(head) == checkpoint.fingerprint.digest, frozenset(held))
 
 
 def last_line_end(files: model.Files, handle: int, size: int) -> int:

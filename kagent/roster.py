@@ -202,10 +202,7 @@ class Roster:
         one.scans_unseen = 0
         if one.state == "left":
             one.state, one.is_finished = "followed", False
-        if seen[0].mtime_ns != one.mtime_ns:
-            one.mtime_ns = seen[0].mtime_ns
-            if seen[0].size == one.position:
-                self._guard(one, one.verify, now)
+        self._guard(one, functools.partial(one.note_sighting, seen[0]), now)
 
     def _note_unseen(self, one: tail.Tail, now: float) -> None:
         one.scans_unseen += 1

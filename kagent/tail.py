@@ -82,6 +82,7 @@ class Tail:
         self._frontier_at = start
         self._unsettled: collections.deque[tuple[int, bytes]] = collections.deque()
         self._scanned = start  # no newline between the position and here
+        self._searched = b""  # the bytes just before there, if they were searched
         self._line_end: _LineEnd | None = None
         self.row = self._row(model.Frontier(start, proof.digest(self._frontier)), (), ())
 
@@ -140,6 +141,8 @@ class Tail:
         if size != self.size:
             self.size, self.grown = size, now
             self.is_finished = False
+        if size < self._scanned:  # cut within a line that was searched, and none of it read
+            self._forget_search()
         return size
 
     def verify(self) -> None:
@@ -152,6 +155,23 @@ class Tail:
         held = self._files.read(self.handle, *proof.before(self._frontier_at))
         if held != self._frontier:
             raise TruncatedError
+
+    def note_sighting(self, sighting: model.Sighting) -> None:
+        """Take in what a scan saw: bytes may have changed in a file no longer than it was.
+
+        Raises:
+            TruncatedError: they are not the ones that were read there.
+            OSError: as the system says.
+        """
+        if sighting.mtime_ns == self.mtime_ns:
+            return
+        if sighting.size == self.size:
+            assert self.handle is not None
+            self.verify()
+            at = self._scanned - len(self._searched)
+            if self._files.read(self.handle, at, len(self._searched)) != self._searched:
+                self._forget_search()
+        self.mtime_ns = sighting.mtime_ns
 
     def read(self, credit_bytes: int, now: float, *, is_final: bool = False) -> split.Split | None:
         """Read and split the next block; None if no record is complete.
@@ -171,7 +191,7 @@ class Tail:
             self._jump(start)
         size = max(self._rules.record_bytes_max + 1, min(BLOCK_BYTES, credit_bytes // 8))
         is_open = region_end is None and not is_final and self._line_end is None
-        if is_open and self._scanned - start > _SHORT_REST_BYTES and not self._search(start):
+        if is_open and self._is_worth_a_search(start) and not self._search():
             return None
         block = self._read_block(start, size)
         end = start + len(block.data)
@@ -200,7 +220,7 @@ class Tail:
                 block, closed_end if region_end is None else region_end, now
             )
         if not result.is_long and block.data.find(b"\n", chunk.end - start) < 0:
-            self._scanned = end
+            self._note_searched(start, block.data)
         return self._issue(result, block.data, now) if chunk.end > start else None
 
     def settle(self, chunk: model.Chunk) -> None:
@@ -211,7 +231,7 @@ class Tail:
         self.is_changed = True
 
     def checkpoint(self, now: float) -> model.Checkpoint | None:
-        """Return the row to save; None if there is nothing newer to prove than `row`, the last one.
+        """Return the row to save; None if nothing newer than `row`, the last one, is proved.
 
         A tail that was truncated is proved from memory, at the last chunk that is settled.
 
@@ -290,7 +310,7 @@ class Tail:
         assert self.handle is not None
         self._frontier = self._files.read(self.handle, *proof.before(start))
         self._frontier_at = start
-        self._scanned = max(self._scanned, start)
+        self._forget_search()
         if self._range_digests.get(start) != proof.digest(self._frontier):
             raise TruncatedError
 
@@ -324,31 +344,56 @@ class Tail:
     def _note_issued(self, chunk: model.Chunk, last_bytes: bytes) -> None:
         self.ledger.issue(chunk.start, chunk.end)
         self._frontier, self._frontier_at = last_bytes, chunk.end
-        self._scanned = max(self._scanned, chunk.end)
+        if self._scanned < chunk.end:
+            self._scanned, self._searched = chunk.end, b""
         self._unsettled.append((chunk.end, last_bytes))
         self.is_changed = True
 
-    def _search(self, start: int) -> bool:
-        """Look for a newline behind what was searched before; return whether there is one."""
+    def _is_worth_a_search(self, start: int) -> bool:
+        """Return whether to look for a newline first: the line is long and nothing of it final."""
+        searched = self._scanned - start
+        has_parts = self._rules.oversize == "split" and searched > self._rules.record_bytes_max
+        return searched > _SHORT_REST_BYTES and not has_parts
+
+    def _forget_search(self) -> None:
+        self._scanned, self._searched, self._line_end = self._frontier_at, b"", None
+
+    def _note_searched(self, at: int, data: bytes) -> None:
+        """Note that no newline is in data, which was read at an offset, nor before it."""
+        if at + len(data) > self._scanned:
+            self._scanned = at + len(data)
+            self._searched = data[-model.FRONTIER_BYTES_MAX :]
+
+    def _read_on(self) -> tuple[int, bytes] | None:
+        """Read behind what was searched, proving the bytes before; None if they changed."""
         assert self.handle is not None
-        at = max(start, self._scanned - model.FRONTIER_BYTES_MAX)
+        at = self._scanned - len(self._searched)
         data = self._files.read(self.handle, at, BLOCK_BYTES)
-        found = data.find(b"\n", self._scanned - at)
-        if found >= 0:
+        if data.startswith(self._searched):
+            return at, data
+        self._forget_search()
+        return None
+
+    def _search(self) -> bool:
+        """Look for a newline behind what was searched before; return whether there is one."""
+        read = self._read_on()
+        if read is None:
+            return False
+        at, data = read
+        if data.find(b"\n", self._scanned - at) >= 0:
             return True
-        self._scanned = max(self._scanned, at + len(data))
+        self._note_searched(at, data)
         return False
 
     def _find_line_end(
         self, block: model.Block, closed_end: int | None, now: float
     ) -> split.Split | None:
         """Find where a line longer than the limit ends, and decide it once that is known."""
-        assert self.handle is not None
-        at, data = block.start, block.data
+        at, data, searched_to = block.start, block.data, block.start
         for _ in range(SEARCH_BLOCKS_MAX):
             if closed_end is not None:
                 data = data[: closed_end - at]
-            found = data.find(b"\n", max(0, self._scanned - at))
+            found = data.find(b"\n", searched_to - at)
             if found >= 0 or at + len(data) == closed_end:
                 end = found + 1 if found >= 0 else len(data)
                 before = self._frontier if at == block.start else b""
@@ -356,11 +401,13 @@ class Tail:
                 last_bytes = last_bytes[-model.FRONTIER_BYTES_MAX :]
                 self._line_end = _LineEnd(at + end, last_bytes)
                 return self._cut_line(block, now)
-            self._scanned = max(self._scanned, at + len(data))
-            at = max(block.start, self._scanned - model.FRONTIER_BYTES_MAX)
-            data = self._files.read(self.handle, at, BLOCK_BYTES)
-            if at + len(data) <= self._scanned and at + len(data) != closed_end:
-                break
+            self._note_searched(at, data)
+            read = self._read_on()
+            if read is None:
+                return None
+            (at, data), searched_to = read, self._scanned
+            if at + len(data) <= searched_to and searched_to != closed_end:
+                return None
         return None
 
     def _cut_line(self, block: model.Block, now: float) -> split.Split:

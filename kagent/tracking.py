@@ -16,18 +16,19 @@ rows decide its content and the next three its path; for any other file the firs
     at no matching path, in two scans                yes     left: read on through the descriptor
     a checkpoint with that identity (never one       no      resumed at its offset
       whose link count was seen 0), or with that
-      path and inode, whose fingerprint and
-      frontier hold
+      path and inode, whose fingerprint, frontier
+      and settled ranges hold
     the same, but the file is shorter or the         no      rolled back: resumed at f as a new
       frontier fails, and the fingerprint and an               tail
-      older frontier f > 0 hold
+      older frontier f > 0 hold; or a range fails,
+      and f is the offset
     a checkpoint with that identity, other content   no      that checkpoint is lost; the file goes
                                                              on down the table
     anything less certain                            no      first scan of its pattern: `start_at`;
                                                              else started at 0
 
-A checkpoint with offset 0 proves nothing: nothing below it was settled. Settled ranges above an
-offset are proved one by one, and the bytes of one that does not hold are read again.
+A checkpoint with offset 0 and no range proves nothing and needs no proof: nothing was settled.
+A range that does not hold makes a new tail, so that no id of its bytes is given to others.
 """
 
 from __future__ import annotations
@@ -68,14 +69,6 @@ class Probe:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Evidence:
-    """The answer to a probe, from bytes that were read and compared."""
-
-    fingerprint_holds: bool
-    frontiers_held: frozenset[int]  # the offsets whose frontier holds
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Start:
     """Open a file as a new tail; `is_first_scan` leaves the position to `start_at`."""
 
@@ -110,7 +103,7 @@ def reconcile(
     tails: Sequence[TailFacts],
     rows: Sequence[model.Checkpoint],
     sightings: Sequence[model.Sighting],
-    evidence: Mapping[tuple[model.FileIdentity, str], Evidence],
+    evidence: Mapping[tuple[model.FileIdentity, str], model.Evidence],
     first_scan_paths: frozenset[str] = frozenset(),
 ) -> Reconciliation:
     """Decide what each known tail and each seen file is.
@@ -165,7 +158,7 @@ class _Unclaimed:
 def _identify(
     seen: tuple[model.Sighting, ...],
     unclaimed: _Unclaimed,
-    evidence: Mapping[tuple[model.FileIdentity, str], Evidence],
+    evidence: Mapping[tuple[model.FileIdentity, str], model.Evidence],
     first_scan_paths: frozenset[str],
     result: Reconciliation,
 ) -> None:
@@ -197,7 +190,7 @@ def _identify(
 
 
 def match(
-    seen: tuple[model.Sighting, ...], row: model.Checkpoint, proof: Evidence | None
+    seen: tuple[model.Sighting, ...], row: model.Checkpoint, proof: model.Evidence | None
 ) -> Resume | None:
     """Return how a file continues a checkpoint, None if its bytes say that it does not."""
     if row.offset == 0 and not row.ranges:
@@ -207,12 +200,11 @@ def match(
         return None
     size = seen[0].size
     if size >= row.offset and row.offset in proof.frontiers_held:
-        ranges = tuple(
-            settled
-            for settled in row.ranges
-            if settled.end <= size and settled.end in proof.frontiers_held
+        are_held = all(
+            settled.end <= size and settled.end in proof.frontiers_held for settled in row.ranges
         )
-        return Resume(seen, row, row.offset, ranges, is_rolled_back=False)
+        ranges = row.ranges if are_held else ()
+        return Resume(seen, row, row.offset, ranges, is_rolled_back=not are_held)
     older = [
         frontier.offset
         for frontier in row.older

@@ -34,6 +34,12 @@ def wait_until(fact: Callable[[], object], what: str, deadline_s: float = DEADLI
         time.sleep(0.02)
 
 
+def _inherited() -> dict[str, str]:
+    """Return what a child needs of this environment: nothing of AWS, for one."""
+    wanted = ("PATH", "COVERAGE_")
+    return {name: value for name, value in os.environ.items() if name.startswith(wanted)}
+
+
 @dataclasses.dataclass
 class Daemon:
     """One directory with logs, state and configuration, and the daemon that runs on it."""
@@ -98,7 +104,7 @@ class Daemon:
             self.process = subprocess.Popen(
                 [*self.prefix, *(sys.executable, "-m", "kagent", "run", "-c", str(self.config))],
                 stderr=log,
-                env={"PATH": os.environ["PATH"], **CREDENTIALS, **self.environ},
+                env={**_inherited(), **CREDENTIALS, **self.environ},
             )
 
     def stop(self, number: int = signal.SIGTERM) -> int:

@@ -210,13 +210,13 @@ class FakeFiles:
         """Return what a path leads to, following links in `base` only."""
         node = self.find(base)
         for name in _components(path[len(base) :]):
-            if node.kind != "directory":
+            if node.kind != "directory":  # a link is none either
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
             if name not in node.entries:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             node = node.entries[name]
-            if node.kind == "link":
-                raise OSError(errno.ELOOP, "a link, not followed", path)
+        if node.kind == "link":
+            raise OSError(errno.ELOOP, "a link, not followed", path)
         return node
 
     def _held(self, operation: str, handle: int) -> Node:

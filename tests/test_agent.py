@@ -256,6 +256,7 @@ def test_what_cannot_be_read_hinders_nothing(daemon: Daemon) -> None:
     for path in (daemon.root / "state", daemon.root):
         path.mkdir(exist_ok=True)
         os.chown(path, 65534, 65534)
+    daemon.environ = {"COVERAGE_PROCESS_CONFIG": ""}  # which nobody could not write either
     daemon.prefix = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     for parent in daemon.root.parents:  # pytest's own folders are its user's alone
         if parent.stat().st_uid == 0 and parent.stat().st_mode & 0o077 == 0:

@@ -549,3 +549,19 @@ def test_slices_carry_time_and_attempts() -> None:
     part = whole.slice(1, 2)
 
     assert (7.0, 3) == (part.read_time, part.attempts)
+
+
+def test_ordered_halves_keep_the_order_of_their_records() -> None:
+    """With one attempt at a time, halves of halves and a half that waits are never overtaken."""
+    one = batcher(records_max=4, is_ordered=True)
+    one.add(chunk(b"1", b"2", b"3", b"4"))
+    one.put_back_halves(take_one(one, 0.0), 1.0)
+    one.put_back_halves(take_one(one, 1.0), 1.0)
+
+    first = take_one(one, 1.0)
+    one.put_back_whole(first, 5.0)
+
+    assert one.take(2.0) is None
+    assert 5.0 == one.next_due()
+    order = [take_one(one, 5.0).records for _ in range(3)]
+    assert [[b"1"], [b"2"], [b"3", b"4"]] == order

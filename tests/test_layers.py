@@ -21,6 +21,7 @@ LINES_MAX = 300
 LAYERS = {
     # L0: nouns, and the errors that they carry
     "model": 0,
+    "options": 0,
     "errors": 0,
     # L1: pure, and what the operating system and the operator's values are seen through
     "tracking": 1,
@@ -34,7 +35,6 @@ LAYERS = {
     "firstscan": 1,
     "proof": 1,
     "generations": 1,
-    "options": 1,
     "system": 1,
     # L2: each does one thing to the world
     "tail": 2,
@@ -78,8 +78,6 @@ WITHIN_A_LAYER = {
     ("batch", "pace"): "what goes into a request depends on what may be sent",
     ("roster", "opening"): "the tails of a flow are opened by a part of it",
     ("model", "errors"): "a receipt carries the error that set it back; errors knows nothing",
-    ("batch", "options"): "declares its options beside the code; options could be L0",
-    ("proof", "tracking"): "answers its probes as Evidence; Evidence could be in model",
     ("agent", "supervisor"): "the agent's part: L5 is one root and what it is made of",
     ("agent", "adoption"): "as above",
     ("agent", "report"): "as above",

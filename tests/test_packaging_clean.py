@@ -66,9 +66,9 @@ def test_what_is_shipped_is_deleted_and_nothing_else(daemon: Daemon) -> None:
         file.write(b"unfinished")
     daemon.path("unknown.log.1").write_bytes(b"from before kagent\n")
     daemon.path("live.log").write_bytes(numbered(10, 100))
-    daemon.path("link.log.1").symlink_to(daemon.path("live.log"))
     daemon.path("directory.log.1").mkdir()
     wait_until(lambda: daemon.offsets().get("live.log") == 90, "live.log saved")
+    daemon.path("link.log.1").symlink_to(daemon.path("live.log"))
 
     done = clean(daemon)
 

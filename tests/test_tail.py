@@ -414,13 +414,17 @@ def test_end_of_a_very_long_line_is_searched_in_turns(
 def test_unterminated_oversize_line_ends_with_a_finished_file(
     log: Log, oversize: split.OversizePolicy
 ) -> None:
-    """Nothing follows it any more, so it is decided at the end of the file."""
+    """Nothing follows it any more, so it is decided there, searched in vain before or not."""
     log.write(b"L" * 5 * MIB)
-    one = log.follow(rules=split.Rules(LIMIT, oversize))
+    rules = split.Rules(LIMIT, oversize)
+    searched, fresh = log.follow(rules=rules), log.follow(rules=rules)
+    before = read_chunks(searched)
 
-    found = read_chunks(one, is_final=True)
+    read_chunks(searched, is_final=True)
+    read_chunks(fresh, is_final=True)
 
-    assert 5 * MIB == one.position == found[-1].chunk.end
+    assert [] == before
+    assert (5 * MIB, 5 * MIB) == (searched.position, fresh.position)
 
 
 def test_rewritten_oversize_line_is_noticed_between_its_parts(log: Log) -> None:
@@ -535,8 +539,8 @@ def test_ranges_of_other_rules_mean_nothing(log: Log) -> None:
     assert lines(0, 20) == b"".join(read_records(again))
 
 
-def test_resumed_tail_notices_a_changed_range(log: Log) -> None:
-    """Behind a settled range the file is proved by the range's own frontier."""
+def test_resumed_tail_notices_a_changed_range_before_the_gap_is_read(log: Log) -> None:
+    """Only the start of the range makes the gap's last line whole: it is proved first."""
     log.write(lines(0, 20))
     one = log.follow()
     (result,) = read_chunks(one)
@@ -544,10 +548,23 @@ def test_resumed_tail_notices_a_changed_range(log: Log) -> None:
     again = log.resume(row_of(one))
 
     log.write(lines(0, 14) + b"!" * 100 + lines(15, 20))
-    first = again.read(CREDIT, 0.0)
 
-    assert first is not None
-    assert (0, 1000) == (first.chunk.start, first.chunk.end)
+    with pytest.raises(tail.TruncatedError):
+        again.read(CREDIT, 0.0)
+    assert 0 == again.position
+
+
+def test_resumed_tail_notices_a_range_that_changed_after_the_gap(log: Log) -> None:
+    """Behind a settled range the file is proved by the range's own frontier."""
+    log.write(lines(0, 20))
+    one = log.follow()
+    (result,) = read_chunks(one)
+    one.settle(result.chunk.slice(10, 15))
+    again = log.resume(row_of(one))
+    again.read(CREDIT, 0.0)
+
+    log.write(lines(0, 14) + b"!" * 100 + lines(15, 20))
+
     with pytest.raises(tail.TruncatedError):
         again.read(CREDIT, 0.0)
 
@@ -623,12 +640,14 @@ def test_changed_file_gives_no_row(log: Log, content: bytes) -> None:
     one = log.follow()
     (result,) = read_chunks(one)
     one.settle(result.chunk.slice(0, 5))
-    row_of(one)
+    row = row_of(one)
     one.settle(result.chunk.slice(5, 10))
 
     log.write(content)
 
-    assert one.checkpoint(0.0) is None
+    with pytest.raises(tail.TruncatedError):
+        one.checkpoint(0.0)
+    assert row is one.row
 
 
 def test_truncated_tail_is_proved_from_memory(log: Log) -> None:
@@ -681,6 +700,29 @@ def test_many_ranges_are_saved_from_the_lowest_up(log: Log) -> None:
     assert tail.RANGES_MAX == len(row.ranges)
     assert len(one._range_digests) <= 5 * tail.RANGES_MAX
     assert 6 * count == row_of(one).offset
+
+
+def test_many_ranges_do_not_forget_the_proof_of_one_that_is_ahead(log: Log) -> None:
+    """What an earlier run settled is passed over, however many ranges came and went before it."""
+    count = 6 * tail.RANGES_MAX
+    log.write(b"ab\n" * (2 * count + 20))
+    one = log.follow()
+    (result,) = read_chunks(one)
+    one.settle(result.chunk.slice(2 * count + 5, 2 * count + 10))
+    again = log.resume(row_of(one))
+    first = again.read(CREDIT, 0.0)
+    assert first is not None
+    for number in range(count):
+        again.settle(first.chunk.slice(2 * number + 1, 2 * number + 2))
+    for number in range(1200):
+        again.settle(first.chunk.slice(2 * number, 2 * number + 1))
+        if number % 200 == 199:
+            row_of(again)
+
+    second = again.read(CREDIT, 0.0)
+
+    assert second is not None
+    assert 3 * (2 * count + 10) == second.chunk.start
 
 
 def test_changes_are_noted_for_the_next_save(log: Log) -> None:

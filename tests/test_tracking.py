@@ -52,8 +52,8 @@ def checkpoint(
     )
 
 
-def held(*offsets: int, head: bool = True) -> tracking.Evidence:
-    return tracking.Evidence(head, frozenset(offsets))
+def held(*offsets: int, head: bool = True) -> model.Evidence:
+    return model.Evidence(head, frozenset(offsets))
 
 
 def resume(
@@ -72,7 +72,7 @@ def decide(
     *seen: model.Sighting,
     tails: tuple[tracking.TailFacts, ...] = (),
     rows: tuple[model.Checkpoint, ...] = (),
-    evidence: dict[str, tracking.Evidence] | None = None,
+    evidence: dict[str, model.Evidence] | None = None,
     first_scan_paths: frozenset[str] = frozenset(),
 ) -> tracking.Reconciliation:
     """Reconcile with evidence given by tail_id, for whichever file the probe is about."""
@@ -280,7 +280,7 @@ ROW = checkpoint(older=(1000, 2000), ranges=((3500, 4000), (4500, 5000)))
 def test_unknown_file_is_decided_by_proof(
     seen: model.Sighting,
     row: model.Checkpoint,
-    evidence: tracking.Evidence,
+    evidence: model.Evidence,
     expected: tracking.Reconciliation,
 ) -> None:
     """A checkpoint is continued where its bytes are proved, and nowhere else."""
@@ -388,7 +388,7 @@ def test_row_at_the_beginning_is_not_asked_about() -> None:
 )
 def test_best_proof_of_one_identity_wins(
     rows: tuple[model.Checkpoint, ...],
-    evidence: dict[str, tracking.Evidence],
+    evidence: dict[str, model.Evidence],
     winner: tuple[str, int],
 ) -> None:
     """A truncation while running leaves two rows of one identity; the others are given up."""
