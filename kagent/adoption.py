@@ -1,6 +1,6 @@
 """Which flow's state belongs to which flow, when names changed.
 
-`plan_adoptions` is pure and decides; `adopt` does it in the database.
+`plan_adoptions` is pure and decides; `carry_out` does it in the database.
 
 A flow that the configuration no longer has is *gone*; its rows stay. The law for a flow that the
 database does not know yet:
@@ -46,33 +46,46 @@ class Plan:
     refusals: tuple[tuple[str, str], ...] = ()
 
 
-def adopt(
-    path: str,
-    loaded: config.Config,
-    store: checkpoint.CheckpointStore,
-) -> None:
-    """Give each flow the state that is its own, and describe all flows for the next start.
+def plan(loaded: config.Config, store: checkpoint.CheckpointStore) -> Plan:
+    """Return what the flows of a configuration take over; nothing is changed.
 
     Raises:
         ConfigError: a new flow is too like a gone one to tell whether it is the same.
     """
     known = [FlowFacts(one.name, one.paths, one.destination) for one in store.flows()]
-    configured = [
-        FlowFacts(one.name, one.source.paths, one.destination.description, one.renamed_from)
-        for one in loaded.flows
-    ]
-    plan = plan_adoptions(known, configured, loaded.forget)
-    if plan.refusals:
+    found = plan_adoptions(known, [_facts_of(one) for one in loaded.flows], loaded.forget)
+    if found.refusals:
         raise errors.ConfigError(
-            [errors.Problem(path, 0, 0, f"flow '{name}'", why) for name, why in plan.refusals]
+            [
+                errors.Problem(loaded.file, 0, 0, f"flow '{name}'", why)
+                for name, why in found.refusals
+            ]
         )
-    for name in plan.forgotten:
+    return found
+
+
+def carry_out(found: Plan, loaded: config.Config, store: checkpoint.CheckpointStore) -> None:
+    """Give each flow the state that is its own, and describe all flows for the next start.
+
+    No flow that the plan names may run: what it saved afterwards would stand under a wrong name.
+    """
+    for name in found.forgotten:
         store.forget(name)
-    for old, new in plan.adoptions:
+    known = {one.name for one in store.flows()}
+    for old, new in found.adoptions:
+        store.forget(new)
         store.adopt(old, new)
+        known.add(new)
         _log.info("flow renamed flow=%s was=%s; its checkpoints are adopted", new, old)
-    for facts in configured:
+    for one in loaded.flows:
+        if one.name not in known:
+            store.forget(one.name)  # rows without a flow are nobody's: they must not be resumed
+        facts = _facts_of(one)
         store.describe(checkpoint.KnownFlow(facts.name, facts.paths, facts.destination))
+
+
+def _facts_of(one: config.FlowConfig) -> FlowFacts:
+    return FlowFacts(one.name, one.source.paths, one.destination.description, one.renamed_from)
 
 
 def estate_of(store: checkpoint.CheckpointStore, name: str) -> roster.Estate:

@@ -62,7 +62,9 @@ class Agent:
             loaded, system.OsFiles(), self._clock, self._checkpoints
         )
         self._watch = watch.Watch(self._flows.hint)
-        self._service = service.ServiceThread(loaded, self._clock)
+        self._service = service.ServiceThread(
+            loaded.metrics.cloudwatch, lambda: self._config.aws, self._clock
+        )
         self._is_ready = False
         self._warned_at = float("-inf")
         self._progressed_at = self._clock.monotonic()
@@ -79,7 +81,8 @@ class Agent:
         """
         self._store.open()
         try:
-            adoption.adopt(self._path, self._config, self._store)
+            plan = adoption.plan(self._config, self._store)
+            adoption.carry_out(plan, self._config, self._store)
             names = [one.name for one in self._config.flows]
             estates = {name: adoption.estate_of(self._store, name) for name in names}
         except BaseException:
@@ -103,7 +106,8 @@ class Agent:
                 self._reload()
             elif found is not None:
                 break
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # a second one ends the process
+        # A second one ends the process; SIGHUP means nothing any more.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS - {signal.SIGHUP})
         return self._stop()
 
     def _look_after(self) -> None:
@@ -140,9 +144,6 @@ class Agent:
         try:
             loaded = config.load(self._path, self._environ)
             _refuse_what_needs_a_restart(self._path, self._config, loaded)
-            self._checkpoints.ask(
-                lambda store: adoption.adopt(self._path, loaded, store), supervisor.STORE_ANSWER_S
-            )
             ended = self._flows.replace(loaded, self._notify.watchdog)
         except (errors.ConfigError, errors.CheckpointError, TimeoutError, OSError) as error:
             _log.error("reload refused config=%s; the old one runs on\n%s", self._path, error)

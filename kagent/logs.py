@@ -45,7 +45,11 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(fields).decode()
+        # A message may hold what UTF-8 cannot: half of a surrogate pair, from a file's name.
+        clean = {
+            key: text.encode(errors="backslashreplace").decode() for key, text in fields.items()
+        }
+        return orjson.dumps(clean).decode()
 
 
 def configure(level: str, form: Literal["text", "json"], environ: Mapping[str, str]) -> None:

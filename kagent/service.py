@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 
-from kagent import config, metrics, model
+from kagent import metrics, model
 from kagent.destinations import aws
 from kagent.exporters import cloudwatch
 
@@ -19,14 +20,18 @@ LAST_PUT_S = 5.0  # how long a stop waits for the last counters to be put
 class ServiceThread:
     """Puts the counters that the agent adds, once an interval."""
 
-    def __init__(self, loaded: config.Config, clock: model.Clock) -> None:
-        """Call nothing before `start`."""
-        options = loaded.metrics.cloudwatch
+    def __init__(
+        self,
+        options: cloudwatch.CloudWatchOptions,
+        aws_options: Callable[[], aws.AwsOptions],
+        clock: model.Clock,
+    ) -> None:
+        """Call nothing before `start`; `aws_options` are asked for at each connecting."""
         self._is_on = options.level != "none"
         self._interval_s = options.interval
         self._clock = clock
         self._exporter = cloudwatch.CloudWatchExporter(
-            options, lambda: aws.connect("cloudwatch", loaded.aws, 1), clock
+            options, lambda: aws.connect("cloudwatch", aws_options(), 1), clock
         )
         self._deltas: queue.SimpleQueue[tuple[str, metrics.Five]] = queue.SimpleQueue()
         self._stopping = threading.Event()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import tenacity
 
@@ -32,20 +33,24 @@ from kagent.destinations import aws
 
 STORE_ANSWER_S = 10.0
 JOIN_S = 0.5
+HANGING_S = 5.0  # beyond drain_timeout
 
 _NOTHING = metrics.Five()
 _REBUILD_WAIT = tenacity.wait_exponential(multiplier=1.0, max=60.0)
 _log = logging.getLogger("kagent.agent")
+_Value = TypeVar("_Value")
 
 MakeDestination = Callable[[services.DestinationOptions, aws.AwsOptions, int], model.Destination]
 
 
 @dataclasses.dataclass(slots=True)
 class _Slot:
-    """A flow's place: what runs there now, or when it is built again."""
+    """A flow's place: what runs there now, and what comes after it."""
 
-    config: config.FlowConfig
+    config: config.FlowConfig | None  # of this life's successor; None: there will be none
     life: incarnation.Incarnation
+    label: str  # of the destination's metrics
+    is_ending: bool = False  # on purpose: its end is no failure
     failures: int = 0
     rebuild_at: float | None = None
     exported: metrics.Five = _NOTHING  # what this life's counters were when last handed out
@@ -69,6 +74,7 @@ class Supervisor:
         self._checkpoints = checkpoints
         self._make_destination = make_destination
         self._slots: dict[str, _Slot] = {}
+        self._deltas: list[tuple[str, metrics.Five]] = []  # of lives that have ended
 
     def start(self, estates: Mapping[str, roster.Estate]) -> None:
         """Start every flow of the configuration with what the database knows of it."""
@@ -78,54 +84,63 @@ class Supervisor:
     def supervise(self) -> None:
         """Build again what has failed, when its pause is over."""
         now = self._clock.monotonic()
-        for slot in self._slots.values():
+        for name, slot in list(self._slots.items()):
             if slot.life.is_alive:
                 continue
-            if slot.rebuild_at is None:
+            if slot.is_ending:
+                self._succeed(name, slot)
+            elif slot.rebuild_at is None:
                 slot.failures += 1
-                self._postpone(slot, now)
+                self._postpone(name, slot, now)
             elif now >= slot.rebuild_at:
-                self._rebuild(slot, now)
+                self._succeed(name, slot)
 
     def replace(self, loaded: config.Config, while_waiting: Callable[[], None]) -> int:
         """Run another configuration; return how many flows were ended for it.
 
+        A flow is ended before the database gives its rows to another name, so that its last rows
+        go along; its open descriptors go along, too.
+
         Args:
-            loaded: It fits the database; see adoption.adopt.
-            while_waiting: Called again and again while flows end, which takes up to drain_timeout.
+            loaded: The configuration.
+            while_waiting: Called again and again while flows end.
 
         Raises:
-            TimeoutError, OSError, CheckpointError: the database does not answer now; nothing has
-                changed.
+            ConfigError: it does not fit the flows that the database knows; nothing has changed.
+            TimeoutError, OSError, CheckpointError: the database does not answer now; what was
+                ended is started again as it was.
         """
+        found = self._ask(lambda store: adoption.plan(loaded, store))
         wanted = {one.name: one for one in loaded.flows}
-        estates = {name: self._load(name) for name in wanted if name not in self._slots}
         is_all = (self._config.aws, self._config.drain_timeout) != (
             loaded.aws,
             loaded.drain_timeout,
         )
-        self._config = loaded
         ending = {
             name: slot
             for name, slot in self._slots.items()
             if is_all or wanted.get(name) != slot.config
         }
-        self._end(list(ending.values()), while_waiting)
-        for name, slot in ending.items():
-            estates[name] = slot.life.estate
-            del self._slots[name]
-        for name, estate in estates.items():
-            if name in wanted:
-                self._start(wanted[name], estate)
-            else:
-                self._close(estate)
+        self._end(ending, while_waiting)
+        estates = self._ask(lambda store: _carry_out(found, loaded, store))
+        self._config = loaded
+        for old, new in found.adoptions:  # the successor of `old` is called `new`
+            if old in self._slots:
+                self._slots[new] = self._slots.pop(old)
+        for name, slot in self._slots.items():
+            slot.config = wanted.get(name)
+        self.supervise()
+        for name, one in wanted.items():
+            if name not in self._slots:
+                self._start(one, estates[name])
         return len(ending)
 
     def end(self, while_waiting: Callable[[], None]) -> None:
-        """Stop all flows, wait until they have, and close their files."""
-        self._end(list(self._slots.values()), while_waiting)
+        """Stop all flows, and close the files of those that have ended."""
+        self._end(self._slots, while_waiting)
         for slot in self._slots.values():
-            self._close(slot.life.estate)
+            if not slot.life.is_alive:
+                self._close(slot.life.estate)
 
     def hint(self, directory: str) -> None:
         """Look at a directory now; from any thread."""
@@ -155,16 +170,50 @@ class Supervisor:
 
     def take_deltas(self) -> list[tuple[str, metrics.Five]]:
         """Return what each flow's destination did since the last call, by its metric's label."""
-        deltas = []
         for slot in self._slots.values():
-            five = slot.life.flow.condition.counts.five
-            deltas.append((slot.config.destination.metric_label, five - slot.exported))
-            slot.exported = five
+            self._note_delta(slot)
+        deltas, self._deltas = self._deltas, []
         return deltas
 
+    def _note_delta(self, slot: _Slot) -> None:
+        five = slot.life.flow.condition.counts.five
+        self._deltas.append((slot.label, five - slot.exported))
+        slot.exported = five
+
     def _start(self, one: config.FlowConfig, estate: roster.Estate) -> None:
-        slot = self._slots[one.name] = _Slot(one, self._build(one))
-        slot.life.start(estate)
+        life = self._build(one)
+        self._slots[one.name] = _Slot(one, life, one.destination.metric_label)
+        life.start(estate)
+
+    def _succeed(self, name: str, slot: _Slot) -> None:
+        """Start the successor of a life that has ended, or clear its place."""
+        try:
+            estate = slot.life.estate
+            if slot.life.failure is not None and slot.config is not None:
+                estate = self._salvage(name, estate)
+        except (TimeoutError, OSError, errors.CheckpointError) as error:
+            _log.error("flow not built flow=%s error=%s", name, error)
+            self._postpone(name, slot, self._clock.monotonic())
+            return
+        self._note_delta(slot)
+        del self._slots[name]
+        if slot.config is None:
+            self._close(estate)
+            return
+        self._start(slot.config, estate)
+        self._slots[name].failures = slot.failures
+
+    def _salvage(self, name: str, left: roster.Estate) -> roster.Estate:
+        """Return what goes on after a failure: the database's rows, the open descriptors."""
+        estate = self._load(name)
+        known = {row.tail_id for row in estate.rows}
+        for tail_id, (handle, base) in left.handles.items():
+            if tail_id in known:
+                estate.handles[tail_id] = (handle, base)
+            else:
+                self._files.close(handle)
+        left.handles.clear()
+        return estate
 
     def _build(self, one: config.FlowConfig) -> incarnation.Incarnation:
         loaded = self._config
@@ -187,46 +236,45 @@ class Supervisor:
             loaded.drain_timeout,
         )
 
-    def _rebuild(self, slot: _Slot, now: float) -> None:
-        """Build a flow again from the database's rows and the descriptors of the failed one."""
-        try:
-            estate = self._load(slot.config.name)
-        except (TimeoutError, OSError, errors.CheckpointError) as error:
-            _log.error("flow not built flow=%s error=%s", slot.config.name, error)
-            self._postpone(slot, now)
-            return
-        known = {row.tail_id for row in estate.rows}
-        for tail_id, (handle, base) in slot.life.estate.handles.items():
-            if tail_id in known:
-                estate.handles[tail_id] = (handle, base)
-            else:
-                self._files.close(handle)
-        slot.life = self._build(slot.config)
-        slot.rebuild_at = None
-        slot.exported = _NOTHING
-        slot.life.start(estate)
-
-    def _postpone(self, slot: _Slot, now: float) -> None:
+    def _postpone(self, name: str, slot: _Slot, now: float) -> None:
         state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
         state.attempt_number = slot.failures
         pause_s = _REBUILD_WAIT(state)
         slot.rebuild_at = now + pause_s
-        _log.error(
-            "flow stopped flow=%s; it is built again in %.0f s, nothing is lost",
-            slot.config.name,
-            pause_s,
-        )
+        slot.is_ending = False
+        _log.error("flow stopped flow=%s; it is built again in %.0f s", name, pause_s)
 
     def _load(self, name: str) -> roster.Estate:
-        return self._checkpoints.ask(lambda store: adoption.estate_of(store, name), STORE_ANSWER_S)
+        return self._ask(lambda store: adoption.estate_of(store, name))
 
-    def _end(self, slots: list[_Slot], while_waiting: Callable[[], None]) -> None:
-        for slot in slots:
+    def _ask(self, question: Callable[[checkpoint.CheckpointStore], _Value]) -> _Value:
+        return self._checkpoints.ask(question, STORE_ANSWER_S)
+
+    def _end(self, slots: Mapping[str, _Slot], while_waiting: Callable[[], None]) -> None:
+        """Tell flows to end and wait for them; one that hangs is succeeded when it has ended."""
+        for slot in slots.values():
+            slot.is_ending = True
             slot.life.stop()
-        for slot in slots:
+        end = self._clock.monotonic() + self._config.drain_timeout + HANGING_S
+        for name, slot in slots.items():
             while not slot.life.join(JOIN_S):
                 while_waiting()
+                if self._clock.monotonic() > end:
+                    _log.error(
+                        "flow does not end flow=%s; it hangs in the file system, its successor "
+                        "waits for it",
+                        name,
+                    )
+                    break
 
     def _close(self, estate: roster.Estate) -> None:
         for handle, _ in estate.handles.values():
             self._files.close(handle)
+
+
+def _carry_out(
+    found: adoption.Plan, loaded: config.Config, store: checkpoint.CheckpointStore
+) -> dict[str, roster.Estate]:
+    """Carry a plan out, and return what the database then knows of each flow."""
+    adoption.carry_out(found, loaded, store)
+    return {one.name: adoption.estate_of(store, one.name) for one in loaded.flows}

@@ -239,6 +239,23 @@ def test_a_second_signal_leaves_at_once(daemon: Daemon) -> None:
     assert "stopped;" not in daemon.log
 
 
+def test_a_reload_during_the_stop_changes_nothing(daemon: Daemon) -> None:
+    """SIGHUP while answers are awaited neither ends the process nor the waiting."""
+    daemon.service.set_faults(local.Faults(latency_s=2))
+    daemon.path("a.log").write_bytes(numbered(0, 10))
+    daemon.start()
+    wait_until(lambda: daemon.service.counts()["calls"].get("PutRecords"), "a call under way")
+    process = daemon.process
+    assert process is not None
+
+    process.send_signal(signal.SIGTERM)
+    daemon.wait_for_log("stopping")
+    code = daemon.stop(signal.SIGHUP)
+
+    assert code == 0
+    assert daemon.offsets() == {"a.log": daemon.path("a.log").stat().st_size}
+
+
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("setpriv"),
     reason="needs root and setpriv to run the daemon as a user who may not read a file",

@@ -71,3 +71,10 @@ def test_only_kagent_says_info(
     said = capfd.readouterr().err
     assert "ours" in said
     assert "theirs" not in said
+
+
+def test_json_survives_a_name_that_is_no_unicode() -> None:
+    """Half of a surrogate pair, from a file's name, is escaped and costs no record."""
+    line = logs.JsonFormatter().format(record(logging.INFO, "path=\udcff.log"))
+
+    assert json.loads(line)["message"] == "path=\\udcff.log"
