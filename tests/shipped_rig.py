@@ -10,7 +10,7 @@ import zlib
 import click.testing
 import yaml
 
-from kagent import checkpoint, cli, model, proof, system
+from kagent import checkpoint, cli, config, model, proof, system
 
 
 @dataclasses.dataclass
@@ -69,6 +69,10 @@ class Rig:
         """Make rows durable, as a daemon does."""
         store = checkpoint.CheckpointStore(str(self.root / "state"))
         store.open()
+        for one in config.load(str(self.root / "kagent.yaml"), {}).flows:
+            if one.name == flow:
+                facts = (one.name, one.source.paths, one.destination.description)
+                store.describe(checkpoint.KnownFlow(*facts))
         store.write([model.FlowSnapshot(flow, 1, rows)])
         store.close()
 

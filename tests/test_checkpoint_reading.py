@@ -173,7 +173,7 @@ def test_a_user_who_may_not_write_reads(
     )
     store.close()
 
-    assert (f"{expected}\n", "") == (done.stdout, done.stderr)
+    assert f"{expected}\n" == done.stdout
 
 
 def test_no_database_and_no_directory_are_the_system_s_errors(tmp_path: pathlib.Path) -> None:

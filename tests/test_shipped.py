@@ -325,9 +325,9 @@ def test_a_large_compressed_file_is_read_in_bounded_memory(tmp_path: pathlib.Pat
     packed = rig.path("access.log.1.gz", gzip.compress(block) * 200)
     path.unlink()
     program = (
-        "import resource, sys; from kagent import cli\n"
+        "from kagent import cli\n"
         "try: cli.main()\n"
-        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "finally: print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])"
     )
 
     done = subprocess.run(
@@ -423,6 +423,18 @@ def test_a_renamed_flow_still_knows_its_files(rig: Rig) -> None:
     store.close()
 
     assert rig.ask(path).exit_code == 0
+
+
+def test_rows_of_a_flow_that_never_ran_are_nobody_s(rig: Rig) -> None:
+    """They are not resumed when it starts, so they prove nothing either."""
+    path = rig.path("access.log", LINES)
+    row = rig.row(path)
+    store = checkpoint.CheckpointStore(str(rig.root / "state"))
+    store.open()
+    store.write([model.FlowSnapshot("web", 1, (row,))])
+    store.close()
+
+    assert rig.ask(path).exit_code == 1
 
 
 # --- what nobody will ever send ---------------------------------------------------------------
@@ -587,6 +599,35 @@ def test_what_only_the_operator_can_mend_is_78(rig: Rig) -> None:
     assert (78, 78) == (damaged.exit_code, wrong.exit_code)
     assert "checkpoints.db" in damaged.stderr
     assert "did you mean 'name'?" in wrong.stderr
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root, to be somebody else"
+)
+@pytest.mark.parametrize("what", ["log", "state"])
+def test_who_may_not_read_is_told(rig: Rig, what: str) -> None:
+    """A file, or the positions: the answer is no, with a hint."""
+    path = rig.path("access.log", LINES)
+    rig.save(rig.row(path))
+    for parent in (path, *path.parents, rig.root / "kagent.yaml"):
+        if parent.stat().st_uid == 0 and parent.stat().st_mode & 0o055 == 0:
+            parent.chmod(parent.stat().st_mode | 0o055)
+    for one in (rig.root / "state", *(rig.root / "state").iterdir()):
+        one.chmod(0o755)
+    hidden = path if what == "log" else rig.root / "state"
+    hidden.chmod(0o700)
+
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]  # noqa: RUF005
+        + [sys.executable, "-m", "kagent", "shipped", "-c", rig.root / "kagent.yaml", path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (1, "") == (done.returncode, done.stdout)
+    assert "Permission denied" in done.stderr
+    assert (what == "state") == ("hint: ask as root" in done.stderr)
 
 
 def test_no_file_at_all_is_wrong_usage(rig: Rig) -> None:

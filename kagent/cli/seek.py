@@ -60,8 +60,7 @@ def run(config_option: str | None, name: str, path: str, wished: str) -> int:
         raise click.UsageError(
             f"'{printable(wished)}' is no position; expected 'start', 'end' or a number of bytes"
         )
-    config_path = config.default_path(config_option, os.environ)
-    loaded = config.load(config_path, os.environ)
+    loaded = config.load(config.default_path(config_option, os.environ), os.environ)
     flow = next((one for one in loaded.flows if one.name == name), None)
     if flow is None:
         names = ", ".join(one.name for one in loaded.flows) or "none"
@@ -70,7 +69,7 @@ def run(config_option: str | None, name: str, path: str, wished: str) -> int:
         with _opened(flow, path) as target:
             offset = offset_of(wished, target)
             with _as_owner(loaded.state_dir):
-                before = _move(config_path, loaded, name, offset, target)
+                before = _move(loaded, name, offset, target)
             is_inside_line = offset and target.files.read(target.handle, offset - 1, 1) != b"\n"
     except (RefusedError, OSError) as error:
         click.echo(f"kagent: nothing was moved: {printable(str(error))}", err=True)
@@ -152,12 +151,13 @@ def _is_about(row: model.Checkpoint, seen: tuple[model.Sighting, ...]) -> bool:
     return row.identity == seen[0].identity or any(one.path in row.paths for one in seen)
 
 
-def _move(config_path: str, loaded: config.Config, name: str, offset: int, target: Target) -> str:
+def _move(loaded: config.Config, name: str, offset: int, target: Target) -> str:
     """Save the position; return what it was before, for people."""
     store = checkpoint.CheckpointStore(loaded.state_dir)
     store.open()
     try:
-        adoption.adopt(config_path, loaded, store)  # as every start does
+        # As every start does: without it the next one would not take the row for the flow's.
+        adoption.carry_out(adoption.plan(loaded, store), loaded, store)
         row, forgotten, before = moved(store.load(name)[0], offset, target)
         store.write([model.FlowSnapshot(name, 1, (row,), forgotten)])
     finally:

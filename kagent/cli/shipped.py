@@ -28,7 +28,7 @@ def run(config_option: str | None, paths: Sequence[str]) -> int:
     loaded = config.load(config.default_path(config_option, os.environ), os.environ)
     reader = checkpoint.CheckpointReader(loaded.state_dir)
     try:
-        scopes = scopes_of(loaded, reader.flows())
+        scopes = scopes_of(loaded, reader)
     except OSError as error:
         click.echo(f"kagent: {_unread(reader.path, error)}", err=True)
         return 1
@@ -38,27 +38,19 @@ def run(config_option: str | None, paths: Sequence[str]) -> int:
 
 
 def scopes_of(
-    loaded: config.Config, known: Sequence[checkpoint.KnownFlow]
+    loaded: config.Config, reader: checkpoint.CheckpointReader
 ) -> tuple[shipped.Scope, ...]:
     """Return what each configured flow reads, and the name that its positions are saved under.
 
-    The name is an older one when a flow was renamed and the daemon has not started since.
+    The name is an older one when a flow was renamed and the daemon has not started since, and
+    none, which no flow has, when the flow never ran: rows under its name would be nobody's.
     """
-    plan = adoption.plan_adoptions(
-        [adoption.FlowFacts(one.name, one.paths, one.destination) for one in known],
-        [
-            adoption.FlowFacts(
-                one.name, one.source.paths, one.destination.description, one.renamed_from
-            )
-            for one in loaded.flows
-        ],
-        loaded.forget,
-    )
-    saved_as = {new: old for old, new in plan.adoptions}
+    saved_as = {one.name: one.name for one in reader.flows()}
+    saved_as |= {new: old for old, new in adoption.plan(loaded, reader).adoptions}
     return tuple(
         shipped.Scope(
             one.name,
-            saved_as.get(one.name, one.name),
+            saved_as.get(one.name, ""),
             tuple(map(patterns.parse_pattern, one.source.paths)),
             tuple(map(patterns.parse_pattern, one.source.exclude)),
         )
