@@ -168,7 +168,7 @@ class Agent:
         if not self._checkpoints.is_alive():
             self._store.close()
         if is_saved:
-            _log.info("stopped; every position is saved")
+            _log.info("stopped; every position is saved, what is not delivered is read again")
         else:
             _log.error("stopped; the last positions could not be saved, lines may come again")
         return is_saved

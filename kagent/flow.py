@@ -23,12 +23,24 @@ import random
 from collections.abc import Callable, Iterable
 
 from kagent import batch as batching
-from kagent import discovery, errors, metrics, model, opening, pace, roster, split, tail
+from kagent import (
+    discovery,
+    errors,
+    metrics,
+    model,
+    opening,
+    options,
+    pace,
+    roster,
+    split,
+    tail,
+)
 
 STEP_S = 0.1
 SCAN_S = 1.0
 DEAD_LETTER_RETRY_S = 10.0
 SAY_AGAIN_S = 60.0
+DELAYED_S = 10.0  # setbacks for so long are told, even if time alone may mend them
 
 _log = logging.getLogger("kagent.flow")
 
@@ -45,6 +57,7 @@ class FlowSettings:
     max_buffer_bytes: int
     checkpoint_interval_s: float
     checkpoint_ttl_s: float
+    destination: str = ""  # for people, as in 'kinesis web-logs'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -124,8 +137,8 @@ class Flow:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing is under way: no attempt, no dead letter."""
-        return self.in_flight == 0 and not self._burying
+        """Nothing is under way: no attempt, and no dead letter but those that found no room."""
+        return self.in_flight == 0 and len(self._burying) == len(self._unburied)
 
     @property
     def is_ready(self) -> bool:
@@ -268,7 +281,7 @@ class Flow:
         if self._accepted_at > chunk.read_time:
             self._bury_chunk(chunk, f"{error.code}: {error.message}")
             return
-        self._pace.block(error, now)
+        self._pace.note_suspect(error, now)
         # Others are tried first: one that is accepted proves that this record is the culprit.
         self._batcher.put_back_last(batch, self._pace.not_before)
 
@@ -299,10 +312,10 @@ class Flow:
         _log.warning(
             "record dead-lettered flow=%s path=%s offset=%d bytes=%d reason=%s",
             letter.flow,
-            letter.path,
+            options.printable(letter.path),
             letter.start,
             len(letter.data),
-            letter.reason,
+            options.printable(letter.reason),
         )
 
     def _bury_again(self) -> None:
@@ -326,7 +339,7 @@ class Flow:
             return
         self._published = now
         self.counters.check_balance(self.roster.unsettled_bytes())
-        snapshot = self.roster.snapshot(self._sequence + 1)
+        snapshot = self.roster.snapshot(self._sequence + 1, is_last=is_last)
         if snapshot is not None:
             self._sequence += 1
             self._save(snapshot)
@@ -347,20 +360,30 @@ class Flow:
             dues.append(due)
         return min(dues)
 
-    def _observe(self) -> Condition:
-        blocked = ""
-        if self._pace.blocked is not None:
-            error = self._pace.blocked
-            blocked = (
-                f"error={error.code}; reading has paused, nothing is lost; hint: {error.hint}"
+    def _trouble(self) -> tuple[str, str]:
+        """Return why something does not go out: a word for its kind, and a text for people."""
+        now = self._clock.monotonic()
+        error = self._pace.blocked
+        if error is None and now - self._pace.failing_since >= DELAYED_S:
+            error = self._pace.setback
+        if error is not None:
+            what = f"{error.code}: {options.printable(error.message)}".removesuffix(": ")
+            return error.code, (
+                f'destination="{self.settings.destination}" error="{what}"; it is tried again, '
+                "reading pauses when max_buffer is full, nothing is lost while the files stay; "
+                f"hint: {error.hint}"
             )
-        elif self._dead_letter_error:
-            blocked = f"error=dead-letter; {self._dead_letter_error}"
+        if self._dead_letter_error:
+            why = self._dead_letter_error
+            return "dead-letter", f"records wait to be dead-lettered, others go out; {why}"
+        return "", ""
+
+    def _observe(self) -> Condition:
         return Condition(
             self.counters.snapshot(),
             len(self.roster.tails),
             self.in_flight,
-            blocked,
+            self._trouble()[1],
             self.is_ready,
             self._clock.monotonic(),
         )
@@ -369,10 +392,10 @@ class Flow:
         """Log that the flow is blocked, once and then each minute, and that it is not any more."""
         now = self._clock.monotonic()
         said, at = self._said
-        blocked = self.condition.blocked
-        if blocked and (blocked != said or now - at >= SAY_AGAIN_S):
-            _log.error("cannot deliver flow=%s %s", self.settings.name, blocked)
-            self._said = (blocked, now)
-        elif said and not blocked:
+        kind, text = self._trouble()
+        if kind and (kind != said or now - at >= SAY_AGAIN_S):
+            _log.error("cannot deliver flow=%s %s", self.settings.name, text)
+            self._said = (kind, now)
+        elif said and not kind:
             _log.info("delivering again flow=%s", self.settings.name)
             self._said = ("", now)

@@ -31,6 +31,11 @@ class Ledger:
         return self.low >= self.issued
 
     @property
+    def known_end(self) -> int:
+        """The end of all that was ever issued, by this run or an earlier one."""
+        return max(self.issued, self._ends[-1] if self._ends else 0)
+
+    @property
     def unsettled_bytes(self) -> int:
         """Bytes issued and not settled."""
         last = bisect.bisect_left(self._starts, self.issued)

@@ -18,17 +18,22 @@ _log = logging.getLogger("kagent.flow")
 
 
 class Faults:
-    """Things at matching paths that are not read: each is said once, and again when it changes."""
+    """Things at matching paths that are not read: each is said once, and again when it changes.
+
+    What is not reported any more is forgotten after one or two calls of `age`.
+    """
 
     def __init__(self, flow: str) -> None:
         """Start with nothing said."""
         self._flow = flow
         self._said: dict[str, str] = {}
+        self._said_before: dict[str, str] = {}
 
     def report(self, path: str, reason: str) -> None:
         """Say what is wrong with a path, unless that was said."""
-        if self._said.get(path) != reason:
-            self._said[path] = reason
+        said = self._said.get(path) or self._said_before.get(path)
+        self._said[path] = reason
+        if said != reason:
             _log.warning(
                 "file skipped flow=%s path=%s reason=%s",
                 self._flow,
@@ -39,6 +44,11 @@ class Faults:
     def clear(self, path: str) -> None:
         """Note that a path is fine now."""
         self._said.pop(path, None)
+        self._said_before.pop(path, None)
+
+    def age(self) -> None:
+        """Forget what was not reported since the last call."""
+        self._said_before, self._said = self._said, {}
 
 
 class Opener:
@@ -73,12 +83,13 @@ class Opener:
             decisions = tracking.reconcile(tails, rows, sightings, evidence, first_scan_paths)
             if not decisions.probes:
                 return decisions
+            unread: set[model.FileIdentity] = set()
             for probe in decisions.probes:
                 found = self._gather(probe)
-                if found is not None:
+                if found is None:
+                    unread.add(probe.sighting.identity)
+                else:
                     evidence[probe.key] = found
-            unread = {probe.sighting.identity for probe in decisions.probes}
-            unread -= {identity for identity, _ in evidence}
             # What cannot be read stays undecided: it is left out until a scan can read it.
             sightings = [one for one in sightings if one.identity not in unread]
 

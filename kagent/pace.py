@@ -8,6 +8,8 @@ service may accept one day is dropped for having waited.
     some record accepted         open: as many attempts as the flow allows
     throttled, unavailable       waiting: one attempt when a jittered wait is over
     denied, not found            blocked: one attempt each BLOCKED_WAIT_S
+    a lone record rejected, and  blocked: one attempt when a jittered wait is over; the next one
+      none accepted meanwhile      may be accepted, and show that only that record is at fault
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ class Pace:
         self._in_flight_max = in_flight_max
         self._failures = 0
         self._since = 0.0  # when the last setback that counted came
+        self.failing_since = float("inf")  # when the first of the setbacks in a row came
+        self.setback: errors.DestinationError | None = None  # the last of them
         self.not_before = 0.0
         self.blocked: errors.DestinationError | None = None
 
@@ -65,7 +69,8 @@ class Pace:
     def note_accepted(self) -> None:
         """Note that the service took at least one record."""
         self._failures = 0
-        self.blocked = None
+        self.failing_since = float("inf")
+        self.setback = self.blocked = None
 
     def note_setback(self, receipt: model.Receipt, now: float) -> None:
         """Note that a whole call came to nothing.
@@ -75,17 +80,22 @@ class Pace:
         assert receipt.setback is not None
         if self._failures and receipt.submitted < self._since:
             return
-        self._failures += 1
-        self._since = now
+        self._count(receipt.setback, now)
         if isinstance(receipt.setback, errors.DeniedError | errors.NotFoundError):
-            self.block(receipt.setback, now)
+            self.blocked = receipt.setback
+            self.not_before = now + BLOCKED_WAIT_S
         else:
             self.blocked = None
             self.not_before = now + setback_wait_s(self._failures)
 
-    def block(self, error: errors.DestinationError, now: float) -> None:
-        """Wait for a human: try at the longest interval only."""
-        self._failures = max(1, self._failures)
-        self._since = now
+    def note_suspect(self, error: errors.DestinationError, now: float) -> None:
+        """Note that a record was rejected alone, and nothing shows that others are accepted."""
+        self._count(error, now)
         self.blocked = error
-        self.not_before = now + BLOCKED_WAIT_S
+        self.not_before = now + setback_wait_s(self._failures)
+
+    def _count(self, error: errors.DestinationError, now: float) -> None:
+        self._failures += 1
+        self._since = now
+        self.failing_since = min(self.failing_since, now)
+        self.setback = error

@@ -78,6 +78,7 @@ class Roster:
         self._scanner = discovery.Scanner(source.paths, source.exclude, files, clock)
         self._first_scans = firstscan.FirstScans(())
         self._rows: dict[str, model.Checkpoint] = {}
+        self._unopened: frozenset[str] = frozenset()  # seen by a first scan, could not be opened
         self._inherited: dict[str, tuple[int, str]] = {}  # handles yet to prove their files
         self._undurable: set[str] = set()  # of them
         self._changed_rows: set[str] = set()
@@ -100,9 +101,13 @@ class Roster:
         )
         now = self._clock.monotonic()
         for one in self.tails.values():
+            if one.state == "truncated":
+                self._abandon(one)
             if one.handle is not None:
                 with contextlib.suppress(OSError, tail.TruncatedError):
-                    one.checkpoint(now)  # else the successor finds out, by the row before
+                    one.checkpoint(
+                        now, is_last=True
+                    )  # else the successor finds out, by the row before
                 estate.rows.append(one.row)
                 estate.handles[one.tail_id] = (one.handle, one.base)
                 if not one.is_durable:
@@ -122,9 +127,11 @@ class Roster:
         for fault in result.faults:
             self._faults.report(fault.path, fault.reason)
         first_scan_paths = self._first_scans.note(result.sightings, result.failed)
+        first_scan_paths |= self._unopened
+        self._unopened = frozenset()
         decisions = self._opener.reconcile(
             [
-                tracking.TailFacts(one.tail_id, one.identity, one.paths, one.position)
+                tracking.TailFacts(one.tail_id, one.identity, one.paths, one.known_end)
                 for one in self.tails.values()
                 if one.state != "truncated"
             ],
@@ -138,7 +145,9 @@ class Roster:
             if not any(map(result.may_hide, self.tails[tail_id].paths)):
                 self._note_unseen(self.tails[tail_id], now)
         for tail_id in decisions.truncated:
-            self._truncate(self.tails[tail_id], now)
+            one = self.tails.get(tail_id)
+            if one is not None and one.handle is not None:  # else its sighting said so already
+                self._truncate(one, now)
         for row in decisions.lost:
             self._lose(row)
         for decision in decisions.opened:
@@ -150,9 +159,13 @@ class Roster:
     def _open(self, decision: tracking.Start | tracking.Resume, now: float) -> None:
         one = self._opener.open(decision, now)
         if one is None:
-            return  # not the file any more that was seen: the next scan says what it is
+            # Unreadable, or not the file any more that was seen: the next scan says what it is.
+            if isinstance(decision, tracking.Start) and decision.is_first_scan:
+                self._unopened |= {sighting.path for sighting in decision.sightings}
+            return
         if isinstance(decision, tracking.Resume):
             row = self._rows.pop(decision.checkpoint.tail_id)
+            self._drop_inherited(row.tail_id)
             one.is_durable = not decision.is_rolled_back
             if decision.is_rolled_back:
                 self._forgotten.add(row.tail_id)
@@ -171,9 +184,8 @@ class Roster:
         """Follow on through an earlier incarnation's descriptors, once their files are proved."""
         for tail_id, (handle, base) in list(self._inherited.items()):
             row = self._rows.get(tail_id)
-            if row is None:  # a scan found the file before, or the row was never saved
-                self._files.close(handle)
-                del self._inherited[tail_id]
+            if row is None:
+                self._drop_inherited(tail_id)  # it was never saved
                 continue
             try:
                 one = self._opener.inherit(row, handle, base, now)
@@ -187,6 +199,11 @@ class Roster:
             else:
                 self._lose(row)
             self._add(one)
+
+    def _drop_inherited(self, tail_id: str) -> None:
+        if tail_id in self._inherited:
+            handle, _ = self._inherited.pop(tail_id)
+            self._files.close(handle)
 
     def _add(self, one: tail.Tail) -> None:
         self.tails[one.tail_id] = one
@@ -224,7 +241,7 @@ class Roster:
         except OSError as error:
             self._faults.report(old.paths[0], f"cannot read: {error.strerror}")
             return
-        missed = old.unread_bytes
+        missed = old.lost_bytes
         self.abandoned_bytes += missed
         new.state, new.left, new.is_unlinked = old.state, old.left, old.is_unlinked
         old.state, old.handle = "truncated", None
@@ -237,6 +254,14 @@ class Roster:
         self._add(new)
         self._end_truncated(old)
 
+    def _abandon(self, one: tail.Tail) -> None:
+        """Say what of a truncated file was read, is not delivered, and can be read nowhere."""
+        lost = one.ledger.unsettled_bytes
+        if lost:
+            self._say(
+                logging.ERROR, "bytes lost", one, f"bytes={lost}; it was truncated meanwhile"
+            )
+
     def _end_truncated(self, one: tail.Tail) -> None:
         """Forget a truncated tail of which nothing is under way any more."""
         if one.state == "truncated" and one.ledger.is_settled:
@@ -246,6 +271,7 @@ class Roster:
     def _lose(self, row: model.Checkpoint) -> None:
         """Give up a checkpoint whose file holds other content now."""
         del self._rows[row.tail_id]
+        self._drop_inherited(row.tail_id)
         self._forgotten.add(row.tail_id)
         _log.warning(
             "file replaced flow=%s path=%s offset=%d; it was truncated or rewritten while "
@@ -261,16 +287,19 @@ class Roster:
             for row in self._rows.values():
                 if row.identity not in seen and row.size > row.offset:
                     _log.error(
-                        "file missing flow=%s path=%s offset=%d size=%d; the bytes between are "
-                        "shipped if it comes back at a matching path",
+                        "file missing flow=%s path=%s offset=%d size=%d; the bytes between %s",
                         self._flow,
                         options.printable(row.paths[0]),
                         row.offset,
                         row.size,
+                        "are lost: it was deleted before they were shipped"
+                        if row.was_unlinked
+                        else "are shipped if it comes back at a matching path",
                     )
         if now - self._aged < AGE_ROWS_S:
             return
         elapsed, self._aged = now - self._aged, now
+        self._faults.age()
         for row in list(self._rows.values()):
             unseen_s = 0.0 if row.identity in seen else row.unseen_s + elapsed
             if unseen_s > self._ttl_s:
@@ -340,7 +369,8 @@ class Roster:
         """Return the monotonic time at which `poll` has something to look at."""
         now = self._clock.monotonic()
         is_hot = any(now - one.grown < HOT_FOR_S for one in self.tails.values())
-        return self._polled_hot + HOT_POLL_S if is_hot else self._polled + POLL_S
+        due = self._polled_hot + HOT_POLL_S
+        return due if is_hot else max(due, self._polled + POLL_S)
 
     def _is_ending(self, one: tail.Tail, now: float) -> bool:
         """The last line is to be read, terminated or not; no byte came up to this moment."""
@@ -392,14 +422,19 @@ class Roster:
         """A file waits for its row to be durable, and its row was not handed over yet."""
         return any(map(self._is_unknown, self.tails.values()))
 
-    def snapshot(self, sequence: int) -> model.FlowSnapshot | None:
-        """Return the rows that changed since the last snapshot, None if none did."""
+    def snapshot(self, sequence: int, *, is_last: bool = False) -> model.FlowSnapshot | None:
+        """Return the rows that changed since the last snapshot, None if none did.
+
+        The last snapshot of a life holds every settled range, so that a successor sends nothing
+        again that was accepted.
+        """
         now = self._clock.monotonic()
         is_urgent = self.is_waiting_to_be_read
         rows = [self._rows[tail_id] for tail_id in sorted(self._changed_rows)]
         for one in list(self.tails.values()):
-            proving = functools.partial(one.checkpoint, now)
-            row = self._guard(one, proving, now) if one.is_changed else None
+            proving = functools.partial(one.checkpoint, now, is_last=is_last)
+            is_wanted = one.is_changed or (is_last and one.has_unsaved_ranges)
+            row = self._guard(one, proving, now) if is_wanted else None
             one.is_changed = one.is_changed and row is None
             if row is not None or self._is_unknown(one):
                 rows.append(row or one.row)

@@ -10,6 +10,7 @@ Owned by the main thread; only `hint` may be called by others.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ from kagent import (
     incarnation,
     metrics,
     model,
+    options,
     roster,
 )
 from kagent import destinations as services
@@ -226,6 +228,7 @@ class Supervisor:
             max_buffer_bytes=one.max_buffer,
             checkpoint_interval_s=loaded.checkpoint.interval,
             checkpoint_ttl_s=loaded.checkpoint.ttl,
+            destination=one.destination.description,
         )
         return incarnation.Incarnation(
             settings,
@@ -268,7 +271,19 @@ class Supervisor:
                     break
 
     def _close(self, estate: roster.Estate) -> None:
-        for handle, _ in estate.handles.values():
+        """Close files for good, and say what can never be read again."""
+        rows = {row.tail_id: row for row in estate.rows}
+        for tail_id, (handle, _) in estate.handles.items():
+            with contextlib.suppress(OSError):
+                status, row = self._files.handle_status(handle), rows.get(tail_id)
+                if row is not None and status.links == 0 and status.size > row.offset:
+                    _log.error(
+                        "bytes lost path=%s offset=%d size=%d; the file was deleted, and closed "
+                        "before the rest of it was shipped",
+                        options.printable(row.paths[0]),
+                        row.offset,
+                        status.size,
+                    )
             self._files.close(handle)
 
 

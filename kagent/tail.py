@@ -64,6 +64,7 @@ class Tail:
         self.start = start
         self.ledger = ledger.Ledger(start)
         self.size = sightings[0].size
+        self._size_before = self.size  # before it last changed
         self.mtime_ns = sightings[0].mtime_ns
         self.grown = now  # when a byte was last seen to come
         self.state: Literal["followed", "left", "truncated"] = "followed"
@@ -118,14 +119,29 @@ class Tail:
         return self.ledger.issued
 
     @property
+    def known_end(self) -> int:
+        """How long the file was at least when this tail or an earlier life of it read it."""
+        return self.ledger.known_end
+
+    @property
     def is_exhausted(self) -> bool:
         """Every byte that is known to be there was looked at."""
         return self.size <= max(self.position, self._scanned)
 
     @property
+    def has_unsaved_ranges(self) -> bool:
+        """There are more settled ranges above the offset than a row holds while running."""
+        return len(self.ledger.ranges()) > RANGES_MAX
+
+    @property
     def unread_bytes(self) -> int:
         """Bytes that are known to be there, and not split."""
         return max(0, self.size - self.position)
+
+    @property
+    def lost_bytes(self) -> int:
+        """Bytes that were not split when the file was found truncated, by what was seen of it."""
+        return max(0, self._size_before - self.position)
 
     def poll(self, now: float) -> int:
         """Look how long the file is, and return it.
@@ -136,10 +152,11 @@ class Tail:
         """
         assert self.handle is not None
         size = self._files.size(self.handle)
-        if size < self.position:
+        if size < self.known_end:
+            self._size_before = self.size
             raise TruncatedError
         if size != self.size:
-            self.size, self.grown = size, now
+            self._size_before, self.size, self.grown = self.size, size, now
             self.is_finished = False
         if size < self._scanned:  # cut within a line that was searched, and none of it read
             self._forget_search()
@@ -155,6 +172,8 @@ class Tail:
         held = self._files.read(self.handle, *proof.before(self._frontier_at))
         if held != self._frontier:
             raise TruncatedError
+        if self.known_end > self.position:
+            self._prove_range(self.known_end)
 
     def note_sighting(self, sighting: model.Sighting) -> None:
         """Take in what a scan saw: bytes may have changed in a file no longer than it was.
@@ -195,13 +214,17 @@ class Tail:
             return None
         block = self._read_block(start, size)
         end = start + len(block.data)
-        if region_end is not None and end >= region_end:
-            block.data, end = block.data[: region_end - start], region_end
+        if region_end is not None:
             self._prove_range(self.ledger.settled_from(region_end))
+            end = min(end, region_end)
+            block.data = block.data[: end - start]
         if not block.data:
             return None
         is_closed = end == region_end or (is_final and end >= self.size)
         if self._line_end is not None:
+            if end < min(start + self._rules.record_bytes_max, self._line_end.offset):
+                self._forget_search()  # the file was cut within the line
+                return None
             return self._cut_line(block, now)
         # Beside one record a line there is one for each further part of an oversize line.
         parts_max = size // self._rules.record_bytes_max + 1
@@ -230,10 +253,11 @@ class Tail:
             self._unsettled.popleft()
         self.is_changed = True
 
-    def checkpoint(self, now: float) -> model.Checkpoint | None:
+    def checkpoint(self, now: float, *, is_last: bool = False) -> model.Checkpoint | None:
         """Return the row to save; None if nothing newer than `row`, the last one, is proved.
 
-        A tail that was truncated is proved from memory, at the last chunk that is settled.
+        A tail that was truncated is proved from memory, at the last chunk that is settled. The
+        last row of a life has every settled range above the offset, others the lowest RANGES_MAX.
 
         Raises:
             TruncatedError: the file's bytes are not the ones that were read.
@@ -242,11 +266,11 @@ class Tail:
         if self.handle is None or self.state == "truncated":
             row = self._checkpoint_from_memory()
         else:
-            row = self._checkpoint_from_file(now)
+            row = self._checkpoint_from_file(now, None if is_last else RANGES_MAX)
         self.row = row or self.row
         return row
 
-    def _checkpoint_from_file(self, now: float) -> model.Checkpoint:
+    def _checkpoint_from_file(self, now: float, ranges_max: int | None) -> model.Checkpoint:
         assert self.handle is not None
         low = self.ledger.low
         head_bytes = min(low, model.FINGERPRINT_BYTES_MAX)
@@ -259,7 +283,7 @@ class Tail:
         frontier = proof.read_frontier(self._files, self.handle, low)
         ranges = tuple(
             model.SettledRange(start, end, self._range_digest(end))
-            for start, end in self.ledger.ranges(RANGES_MAX)
+            for start, end in self.ledger.ranges(ranges_max)
         )
         self.verify()
         self._fingerprint = fingerprint

@@ -28,7 +28,7 @@ rows decide its content and the next three its path; for any other file the firs
                                                              else started at 0
 
 A checkpoint with offset 0 and no range proves nothing and needs no proof: nothing was settled.
-A range that does not hold makes a new tail, so that no id of its bytes is given to others.
+A range that does not hold is read again, by a new tail, so that no id is given to other bytes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TailFacts:
     tail_id: str
     identity: model.FileIdentity
     paths: tuple[str, ...]
-    position: int
+    position: int  # or the end of what an earlier life settled above it
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -200,11 +200,12 @@ def match(
         return None
     size = seen[0].size
     if size >= row.offset and row.offset in proof.frontiers_held:
-        are_held = all(
-            settled.end <= size and settled.end in proof.frontiers_held for settled in row.ranges
+        ranges = tuple(
+            settled
+            for settled in row.ranges
+            if settled.end <= size and settled.end in proof.frontiers_held
         )
-        ranges = row.ranges if are_held else ()
-        return Resume(seen, row, row.offset, ranges, is_rolled_back=not are_held)
+        return Resume(seen, row, row.offset, ranges, is_rolled_back=ranges != row.ranges)
     older = [
         frontier.offset
         for frontier in row.older

@@ -67,7 +67,7 @@ class FakeFiles:
         self.device = 1
         self.before: Callable[[str, str], None] = lambda operation, path: None
         self.closed: Callable[[Node], None] = lambda node: None
-        self.missed: set[str] = set()  # paths that listings leave out
+        self.missed: set[str] = set()  # paths that the next listing leaves out
         self.handles: dict[int, tuple[Node, str]] = {}
         self._clock = clock
         self._numbers: set[int] = set()
@@ -82,10 +82,12 @@ class FakeFiles:
         node = self._find_below(path, base)
         if node.kind != "directory":
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        missed = {name for name in node.entries if os.path.join(path, name) in self.missed}
+        self.missed -= {os.path.join(path, name) for name in missed}
         return [
             model.DirectoryEntry(name, entry.kind)
             for name, entry in node.entries.items()
-            if os.path.join(path, name) not in self.missed
+            if name not in missed
         ]
 
     def status(self, path: str, base: str) -> model.FileStatus:

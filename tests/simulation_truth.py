@@ -93,10 +93,6 @@ class Content:
         end = self.line_ends[after] if after < len(self.line_ends) else len(self.data)
         return start, end
 
-    def starts_in(self, line_start: int, line_end: int) -> list[int]:
-        """Return where a record of a line may begin: at its start, or where a silence cut it."""
-        return [line_start, *(cut for cut in self.cuts if line_start < cut < line_end)]
-
     @property
     def complete_bytes(self) -> int:
         return self.line_ends[-1] if self.line_ends else 0
@@ -136,6 +132,8 @@ class Truth:
 
     def note_appended(self, node: fakes.Node, data: bytes, now: float, *, is_late: bool) -> None:
         content = self.current[node]
+        if not data:
+            return
         if is_late:
             content.late.add(len(content.data), len(content.data) + len(data))
         else:
@@ -172,23 +170,24 @@ class Truth:
         self, tail_id: str, start: int, end: int, data: bytes, *, is_repeatable: bool
     ) -> None:
         """Take in a record that was delivered or dead-lettered."""
-        content = self._locate(tail_id, start, end, data)
+        contents = self._locate(tail_id, start, end, data)
         if self.ids.setdefault((tail_id, start, end), data) != data:
             raise BrokenError(f"S6 two records have the id {tail_id[:6]}:{start}-{end}")
-        if self._is_again(content, start, end):
+        if self._is_again(contents[0], start, end):
             raise BrokenError(
                 f"duplicate without a reason: {tail_id[:6]}:{start}-{end} {data[:60]!r}"
             )
         if self.is_ordered and start < self.last_starts.get(tail_id, -1):
             raise BrokenError(f"L2 out of order: {tail_id[:6]}:{start}-{end}")
         self.last_starts[tail_id] = start
-        content.repeatable.remove(start, end)
-        content.covered.add(start, end)
-        if is_repeatable:
-            content.repeatable.add(start, end)
         places = self.places.setdefault(tail_id, [])
-        if content not in places:
-            places.append(content)
+        for content in contents:
+            content.repeatable.remove(start, end)
+            content.covered.add(start, end)
+            if is_repeatable or len(contents) > 1:
+                content.repeatable.add(start, end)
+            if content not in places:
+                places.append(content)
 
     def _is_again(self, content: Content, start: int, end: int) -> bool:
         """Return whether bytes came before that nothing makes come again."""
@@ -304,18 +303,19 @@ class Truth:
             if missing:
                 raise BrokenError(f"L1 closed inode {content.number} too early: {missing} lost")
 
-    def _locate(self, tail_id: str, start: int, end: int, data: bytes) -> Content:
-        """Return the first content of which a record can come. S4: there is one."""
+    def _locate(self, tail_id: str, start: int, end: int, data: bytes) -> list[Content]:
+        """Return the first content of which a record can come. S4: there is one.
+
+        There are several when a writer acted within the step that opened the file.
+        """
         number, index, last = self.origins[tail_id]
         if self.policy == "truncate" and len(data) == end - start + 1:
             data = data[:-1]
         same = [one for one in self.history[number][index:] if one.data[start:end] == data]
         whole = [one for one in same if self._is_whole(one, start, end)]
-        for content in whole:
-            if content.index <= last and not self._is_again(content, start, end):
-                return content
         if whole:
-            return whole[0]
+            possible = [one for one in whole if one.index <= last] or whole[:1]
+            return sorted(possible, key=lambda one: self._is_again(one, start, end))
         lines = [one.line_at(start) for one in same]
         raise BrokenError(
             f"S4 {tail_id[:6]}:{start}-{end} {data[:60]!r}: "
@@ -325,18 +325,30 @@ class Truth:
     def _is_whole(self, content: Content, start: int, end: int) -> bool:
         """S4: a record is a whole line, but for cut ones and the last of a silent file."""
         line_start, line_end = content.line_at(start)
-        bases = content.starts_in(line_start, max(line_end, end))
+        cuts = self._cuts(content, line_start, end)
+        bases = [line_start, *cuts]
         is_cut = self.policy in {"split", "dead_letter"}
         starts_well = start in bases or (
             is_cut and any(start > base and (start - base) % self.limit == 0 for base in bases)
         )
         ends_well = (
             (end == line_end and content.data[end - 1 : end] == b"\n")
-            or end in content.cuts
+            or end in cuts
             or (is_cut and end - start == self.limit and end < line_end)
             or (self.policy == "truncate" and end - start == self.limit - 1 and end < line_end)
         )
         return starts_well and ends_well and end <= line_end and end - start <= self.limit
+
+    def _cuts(self, content: Content, line_start: int, end: int) -> list[int]:
+        """Return where a silence may have cut a line, in the content or in its twins before."""
+        cuts = {cut for cut in content.cuts if line_start < cut <= end}
+        for earlier in self.history[content.number][: content.index]:
+            cuts.update(
+                cut
+                for cut in earlier.cuts - cuts
+                if line_start < cut <= end and earlier.data[:cut] == content.data[:cut]
+            )
+        return sorted(cuts)
 
 
 def _common_prefix(one: bytearray, other: bytearray) -> int:

@@ -11,7 +11,6 @@ import collections
 import contextlib
 import dataclasses
 import errno
-import fnmatch
 import queue
 import random
 import threading
@@ -19,142 +18,16 @@ import types
 from collections.abc import Callable, Iterator
 
 import fakes
+from simulation_profile import draw_profile
 from simulation_truth import BrokenError, Truth
+from simulation_writers import DIRECTORIES, POISON, Writers
 
-from kagent import batch as batching
 from kagent import checkpoint, discovery, errors, flow, metrics, model, roster, split, tail
 
 FLOW = "web"
 PATTERNS = ("/logs/*.log", "/logs/a*.log", "/logs/*/*.log")
-NAMES = ("/logs/a.log", "/logs/b.log", "/logs/c.log", "/logs/x/app.log", "/logs/y/app.log")
-DIRECTORIES = ("/logs", "/logs/x", "/gone")
-LATE_DIRECTORIES = ("/logs/y", "/logs/z")
-POISON = b"POISON"
-UNLINKED_WAIT_S = 10.0
 READS = ("read", "size", "handle_status", "open", "status", "list")
 SETTLED_WITHIN_S = 900.0
-
-
-@dataclasses.dataclass
-class Profile:
-    """What a world knows."""
-
-    writers: list[str]
-    destination: list[str]  # what may become of an attempt, beside being accepted
-    crashes: list[str]
-    disk_faults: bool
-    file_faults: bool
-    races: bool
-    policy: split.OversizePolicy
-    start_at: str
-    rotate_wait_s: float
-    record_bytes_max: int
-    max_in_flight: int
-    max_buffer_bytes: int
-    batch: batching.BatchSettings
-    limits: model.BatchLimits
-    block_bytes: int
-    lines_max: int
-    head_bytes: int  # of the fingerprint
-
-    @property
-    def is_clean(self) -> bool:
-        """Nothing happens that explains a duplicate or a change of order."""
-        return not (self.destination or self.crashes)
-
-    @property
-    def is_ordered(self) -> bool:
-        """Nothing happens that may change the order within a file."""
-        is_poisoned = "append_poison" in self.writers or self.policy == "dead_letter"
-        return self.is_clean and not is_poisoned and self.max_in_flight == 1
-
-
-WRITERS = {
-    "append": 10,
-    "append_half": 3,
-    "append_long": 1,
-    "append_poison": 1,
-    "create": 2,
-    "rotate": 2,
-    "rename_in": 1,
-    "rename_within": 1,
-    "rename_out": 1,
-    "truncate": 1,
-    "regrow": 1,
-    "shorten": 1,
-    "rewrite_same": 1,
-    "unlink": 1,
-    "replace": 1,
-    "copy": 1,
-    "link": 1,
-    "make_directory": 1,
-    "move_directory": 1,
-    "plant": 1,
-    "write_back": 2,
-}
-ANSWERS = (
-    "refuse_some",
-    "refuse_all",
-    "internal_failure",
-    "throttled",
-    "unavailable",
-    "denied",
-    "not_found",
-    "lost_answer",
-    "lost_call",
-)
-CRASHES = ("restart_flow", "restart", "crash", "power_cut")
-
-
-def draw_profile(chooser: random.Random) -> Profile:
-    """Return a random profile; a third of them have nothing that could explain a duplicate."""
-    is_clean = chooser.random() < 0.3
-    record_bytes_max = chooser.choice([30, 64, 200])
-    has_keys = chooser.random() < 0.1
-    records_max = chooser.choice([1, 3, 10, 50])
-    bytes_max = chooser.choice([record_bytes_max + 10, 600, 4000])
-    max_in_flight = chooser.choice([1, 1, 2, 5])
-
-    def some(kinds: tuple[str, ...] | list[str], share: float) -> list[str]:
-        return [kind for kind in kinds if chooser.random() < share]
-
-    writers = ["append", "create", *some(list(WRITERS), chooser.choice([0.2, 0.5, 1.0]))]
-    max_buffer_bytes = chooser.choice([4, 40]) * (record_bytes_max + 150)
-    if max_buffer_bytes < 5000 and "append_poison" in writers:
-        writers.remove("append_poison")  # a buffer full of it blocks the flow, as it must
-
-    return Profile(
-        writers=writers,
-        destination=[] if is_clean else some(ANSWERS, chooser.choice([0.0, 0.3, 0.8])),
-        crashes=[] if is_clean else some(CRASHES, chooser.choice([0.0, 0.4, 1.0])),
-        disk_faults=chooser.random() < 0.3,
-        file_faults=chooser.random() < 0.3,
-        races=chooser.random() < 0.3,
-        policy=chooser.choice(["auto", "split", "truncate", "drop", "dead_letter"]),
-        start_at=chooser.choice(["beginning", "end"]),
-        rotate_wait_s=chooser.choice([20.0, 60.0]),
-        record_bytes_max=record_bytes_max,
-        max_in_flight=max_in_flight,
-        max_buffer_bytes=max_buffer_bytes,
-        batch=batching.BatchSettings(
-            chooser.choice([0.0, 1.0]), records_max, bytes_max, is_ordered=max_in_flight == 1
-        ),
-        limits=model.BatchLimits(50, 4000, record_bytes_max + 8 * has_keys, has_keys),
-        block_bytes=chooser.choice([70, 300, 1024**2]),
-        lines_max=chooser.choice([2, 65536]),
-        head_bytes=chooser.choice([16, 1024]),
-    )
-
-
-def matches(path: str) -> bool:
-    """Return whether a path matches one of PATTERNS; written without kagent's own code."""
-    parts = path.split("/")
-    return (
-        len(parts) in {3, 4}
-        and parts[1] == "logs"
-        and fnmatch.fnmatchcase(parts[-1], "*.log")
-        and not any(part.startswith(".") for part in parts[1:])
-    )
 
 
 @contextlib.contextmanager
@@ -188,10 +61,7 @@ class World:
         self.truth.is_ordered = self.profile.is_ordered
         self.flow: flow.Flow | None = None
         self.pending: list[tuple[model.Batch, float]] = []
-        self.left_at: dict[fakes.Node, float] = {}  # when a file lost its last matching name
-        self.named: dict[fakes.Node, list[str]] = {}
         self.followed: set[fakes.Node] = set()
-        self.lines = 0
         self.letters_noted = 0
         self.doubtful: set[tuple[str, int, int]] = set()  # letters of a life that ended
         self.has_missed_listing = False  # in this life of the flow
@@ -203,8 +73,9 @@ class World:
         self.has_raced = False
         self.files.before = self._before
         self.files.closed = self._note_closed
-        for directory in DIRECTORIES:
-            self.files.make_directory(directory)
+        self.writers = Writers(
+            self.random, self.clock, self.files, self.truth, self.profile, self._note_destroyed
+        )
         self._settings = self._make_settings()
 
     # --- the run --------------------------------------------------------------------------------
@@ -216,7 +87,7 @@ class World:
             stack.enter_context(_tuned(split, "LINES_MAX", self.profile.lines_max))
             stack.enter_context(_tuned(model, "FINGERPRINT_BYTES_MAX", self.profile.head_bytes))
             for _ in range(self.random.randrange(6)):
-                self._act("writer", self._write)
+                self._act("writer", self.writers.write)
             self._begin_life(roster.Estate())
             for _ in range(self.actions):
                 self._act_randomly()
@@ -228,295 +99,40 @@ class World:
             self.trace.append(f"{self.clock.now:9.2f} {name}: {said}")
 
     def _act_randomly(self) -> None:
-        profile, chance = self.profile, self.random.random()
+        """Do one thing; what is not there to be done is not done."""
+        profile = self.profile
         if self.flow is None:
-            if chance < 0.4:
-                rows, scanned = self.store.load(FLOW)
-                self._act("agent", lambda: self._begin_life(roster.Estate(rows, scanned)))
-            elif chance < 0.8:
-                self._act("writer", self._write)
-            else:
-                self._act("clock", self._advance)
-        elif chance < 0.3:
-            self._act("writer", self._write)
-        elif chance < 0.6:
-            self._act("agent", self._step)
-        elif chance < 0.75:
-            self._act("sender", self._attempt)
-        elif chance < 0.84:
-            self._act("saver", self._save)
-        elif chance < 0.95:
-            self._act("clock", self._advance)
-        elif chance < 0.97:
-            if profile.crashes:
-                name = self.random.choice(profile.crashes)
-                self._act("life", getattr(self, f"_{name}"))
-        elif chance < 0.98:
-            if profile.disk_faults:
-                self._act("fault", self._fail_disk)
-        elif profile.file_faults:
-            self._act("fault", self._fail_files)
-
-    # --- writers --------------------------------------------------------------------------------
-
-    def _write(self) -> str | None:
-        writers = self.profile.writers
-        kind = self.random.choices(writers, [WRITERS[one] for one in writers])[0]
-        said = getattr(self, f"_{kind}")()
-        self._note_names()
-        return None if said is None else f"{kind} {said}"
-
-    def _a_node(self) -> fakes.Node | None:
-        """Return a random file that exists, most likely one with a matching name."""
-        nodes = [node for node in self.truth.current if node.links or node.handles]
-        for node in list(self.truth.current):
-            if node not in nodes:
-                del self.truth.current[node]
-        if not nodes:
-            return None
-        matching = [node for node in nodes if self._is_matching(node)]
-        return self.random.choice(matching if matching and self.random.random() < 0.7 else nodes)
-
-    def _a_name(self) -> str | None:
-        names = sorted(path for paths in self.named.values() for path in paths)
-        return self.random.choice(names) if names else None
-
-    def _line(self, size: int | None = None) -> bytes:
-        self.lines += 1
-        head = b"%d:" % self.lines
-        size = self.random.choice([0, 1, 8, 20]) if size is None else size
-        return head + b"abcdefghijklmnopqrstuvwxyz"[self.lines % 26 :][:1] * size + b"\n"
-
-    def _put(self, node: fakes.Node, data: bytes) -> str:
-        self.files.append(node, data)
-        self.truth.note_appended(node, data, self.clock.now, is_late=self._is_silent(node))
-        return f"inode {node.number} {self.named.get(node)} +{len(data)} at {len(node.data)}"
-
-    def _append(self) -> str | None:
-        node = self._a_node()
-        if node is None:
-            return None
-        lines = b"".join(self._line() for _ in range(self.random.choice([1, 1, 3, 12])))
-        return self._put(node, lines)
-
-    def _append_half(self) -> str | None:
-        node = self._a_node()
-        line = self._line() if self.random.random() < 0.8 else self._line(3 * 64)
-        return None if node is None else self._put(node, line[: self.random.randrange(len(line))])
-
-    def _append_long(self) -> str | None:
-        node = self._a_node()
-        limit = self.profile.record_bytes_max
-        size = self.random.choice([limit - 3, limit, 2 * limit, 5 * limit])
-        return None if node is None else self._put(node, self._line(size))
-
-    def _append_poison(self) -> str | None:
-        node = self._a_node()
-        return None if node is None else self._put(node, POISON + self._line(0))
-
-    def _create(self) -> str | None:
-        path = self.random.choice(NAMES)
-        if not self._is_free(path):
-            return None
-        return self._create_at(path)
-
-    def _create_at(self, path: str) -> str:
-        node = self.files.create(path)
-        self.truth.note_created(node)
-        self._note_names()
-        if self.random.random() < 0.7:
-            self._put(node, self._line() + self._line())
-        return f"{path} inode {node.number} of {len(node.data)}"
-
-    def _rotate(self) -> str | None:
-        name = self._a_name()
-        if name is None or not matches(name):
-            return None
-        new = self._generation(name)
-        self.files.rename(name, new)
-        self._note_names()
-        return f"{name} to {new}, new {self._create_at(name)}"
-
-    def _generation(self, name: str) -> str:
-        stem = name.removesuffix(".log")
-        self.lines += 1
-        return self.random.choice(
-            [f"{name}.{self.lines}", f"{stem}-{self.lines}.log", f"/gone/{self.lines}"]
-        )
-
-    def _rename_in(self) -> str | None:
-        name = self._a_name()
-        new = self.random.choice(NAMES)
-        if name is None or not self._is_free(new):
-            return None
-        self.files.rename(name, new)
-        return f"{name} to {new}"
-
-    def _rename_within(self) -> str | None:
-        name = self._a_name()
-        if name is None or not self._has_directory("/logs/x"):
-            return None
-        self.lines += 1
-        new = self.random.choice([f"/logs/a-{self.lines}.log", f"/logs/x/{self.lines}.log"])
-        self.files.rename(name, new)
-        return f"{name} to {new}"
-
-    def _rename_out(self) -> str | None:
-        name = self._a_name()
-        if name is None:
-            return None
-        self.lines += 1
-        new = self.random.choice([f"{name}.{self.lines}", f"/gone/{self.lines}"])
-        self.files.rename(name, new)
-        return f"{name} to {new}"
-
-    def _truncate_to(self, node: fakes.Node, size: int) -> str:
-        self._note_destroyed(node)
-        self.files.truncate(node, size)
-        self.truth.note_truncated(node, size)
-        return f"inode {node.number} {self.named.get(node)} to {size}"
-
-    def _truncate(self) -> str | None:
-        node = self._a_node()
-        return None if node is None else self._truncate_to(node, 0)
-
-    def _regrow(self) -> str | None:
-        """Truncate, and write on until the file is longer than before, or just as long."""
-        node = self._a_node()
-        if node is None:
-            return None
-        size = len(node.data)
-        said = self._truncate_to(node, 0)
-        grown = b"".join(self._line(20) for _ in range(size // 24 + 2))
-        if self.random.random() < 0.3 and size:
-            grown = grown[: size - 1] + b"\n"
-        self._put(node, grown)
-        return f"{said}, grown to {len(node.data)}"
-
-    def _shorten(self) -> str | None:
-        node = self._a_node()
-        if node is None:
-            return None
-        return self._truncate_to(node, self.random.randint(0, len(node.data)))
-
-    def _rewrite_same(self) -> str | None:
-        node = self._a_node()
-        if node is None:
-            return None
-        data = bytes(node.data)
-        said = self._truncate_to(node, 0)
-        self._put(node, data)
-        return f"{said}, rewritten"
-
-    def _unlink(self) -> str | None:
-        name = self._a_name()
-        if name is None:
-            return None
-        self.files.unlink(name)
-        return name
-
-    def _replace(self) -> str | None:
-        """Remove a file and create another; if nobody holds it, it gets the same inode."""
-        name = self._a_name()
-        if name is None:
-            return None
-        self.files.unlink(name)
-        self._note_names()
-        return self._create_at(name)
-
-    def _copy(self) -> str | None:
-        node, path = self._a_node(), self.random.choice(NAMES)
-        if node is None or not self._is_free(path):
-            return None
-        data = bytes(node.data)
-        copy = self.files.create(path)
-        self.truth.note_created(copy)
-        self._note_names()
-        self._put(copy, data)
-        return f"inode {node.number} to {path} inode {copy.number}"
-
-    def _link(self) -> str | None:
-        name = self._a_name()
-        if name is None:
-            return None
-        self.lines += 1
-        new = self.random.choice([f"/logs/a-{self.lines}.log", f"/gone/{self.lines}"])
-        self.files.add_name(self.files.find(name), new)
-        return f"{name} as {new}"
-
-    def _make_directory(self) -> str | None:
-        path = self.random.choice(LATE_DIRECTORIES)
-        if self._exists(path):
-            return None
-        self.files.make_directory(path)
-        return path
-
-    def _move_directory(self) -> str | None:
-        old, new = self.random.choice(
-            [("/logs/x", "/logs/y"), ("/logs/y", "/gone/y"), ("/gone/y", "/logs/z")]
-        )
-        if not self._has_directory(old) or self._exists(new):
-            return None
-        self.files.rename(old, new)
-        return f"{old} to {new}"
-
-    def _plant(self) -> str | None:
-        path = self.random.choice(["/logs/planted.log", "/logs/a-planted.log"])
-        if self._exists(path):
-            self.files.unlink(path)
-            return f"{path} removed"
-        kind = self.random.choice(["link", "other", "directory", "nowhere"])
-        if kind == "link":
-            self.files.make_link("/logs/a.log", path)
-        elif kind == "nowhere":
-            self.files.make_link("/nowhere", path)
-        elif kind == "other":
-            self.files.make_other(path)
+            weights = {"agent": 4, "writer": 4, "clock": 2}
         else:
-            self.files.make_directory(path)
-        return f"{path} {kind}"
+            weights = {"writer": 30, "agent": 30, "sender": 15, "saver": 9, "clock": 11}
+            weights["life"] = 2 * bool(profile.crashes)
+            weights["disk"] = 1 * profile.disk_faults
+            weights["files"] = 2 * profile.file_faults
+        name = self.random.choices(list(weights), list(weights.values()))[0]
+        actions: dict[str, Callable[[], str | None]] = {
+            "writer": self.writers.write,
+            "agent": self._begin_again if self.flow is None else self._step,
+            "sender": self._attempt,
+            "saver": self._save,
+            "clock": self._advance,
+            "life": self._end_life,
+            "disk": self._fail_disk,
+            "files": self._fail_files,
+        }
+        self._act(name, actions[name])
 
-    def _write_back(self) -> str | None:
-        for node in self.truth.current:
-            node.durable_bytes = len(node.data)
-        return ""
+    def _begin_again(self) -> str:
+        rows, scanned = self.store.load(FLOW)
+        return self._begin_life(roster.Estate(rows, scanned))
 
-    # --- names ----------------------------------------------------------------------------------
-
-    def _exists(self, path: str) -> bool:
-        try:
-            self.files.find(path, follow_last=False)
-        except OSError:
-            return False
-        return True
-
-    def _has_directory(self, path: str) -> bool:
-        return self._exists(path) and self.files.find(path).kind == "directory"
-
-    def _is_free(self, path: str) -> bool:
-        return self._has_directory(path.rpartition("/")[0]) and not self._exists(path)
-
-    def _is_matching(self, node: fakes.Node) -> bool:
-        return any(matches(path) for path in self.named.get(node, ()))
-
-    def _note_names(self) -> None:
-        """Take in which names files have now, and which of them lost their last matching one."""
-        self.named = {}
-        for path, node in self.files.files():
-            self.named.setdefault(node, []).append(path)
-        for node in self.truth.current:
-            if self._is_matching(node):
-                self.left_at.pop(node, None)
-            else:
-                self.left_at.setdefault(node, self.clock.now)
-
-    def _is_silent(self, node: fakes.Node) -> bool:
-        """Nobody has to read on: the file has no matching name, and no byte came for long."""
-        if node not in self.left_at:
-            return False
-        wait_s = self.profile.rotate_wait_s if node.links else UNLINKED_WAIT_S
-        since = max(self.left_at[node], self.truth.current[node].last_append)
-        return self.clock.now - since >= wait_s
+    def _end_life(self) -> str:
+        ends = {
+            "restart_flow": self._restart_flow,
+            "restart": self._restart,
+            "crash": self._crash,
+            "power_cut": self._power_cut,
+        }
+        return ends[self.random.choice(self.profile.crashes)]()
 
     def _note_destroyed(self, node: fakes.Node) -> None:
         """Tell the truth how far kagent has read bytes that are about to be destroyed."""
@@ -605,7 +221,9 @@ class World:
         if self.random.random() < 0.1:
             self.flow.hints.put(self.random.choice(DIRECTORIES))
         due = self._checked_step()
-        if due <= self.clock.now and not self.has_raced and self.fault is None:
+        if due <= self.clock.now and not (
+            self.has_raced or self.fault or self.profile.operation_s
+        ):
             before = self._progress()
             if self._checked_step() <= self.clock.now and self._progress() == before:
                 raise BrokenError("a step says that it is due at once, and does nothing")
@@ -622,6 +240,8 @@ class World:
         self.race_in = -1
         self.has_scanned = self.has_scanned or self.flow.roster.is_scanned
         self._note_tails()
+        if self.flow._scanned != scanned:
+            self.writers.note_scan()
         self._check_state(is_scan_new=self.flow._scanned != scanned)
         return due
 
@@ -637,7 +257,7 @@ class World:
         if self.has_scanned and not self.has_missed_listing:
             return
         for node, content in self.truth.current.items():
-            if self._is_matching(node):
+            if self.writers.is_matching(node):
                 content.skippable = max(content.skippable, len(content.data))
 
     def _note_tails(self) -> None:
@@ -671,9 +291,9 @@ class World:
             return
         if is_scan_new:
             held_nodes = {self.files.handles[one.handle][0] for one in tails}  # type: ignore[index]
-            for node in self.named:
-                if self._is_matching(node) and node not in held_nodes:
-                    raise BrokenError(f"not followed after a scan: {self.named[node]}")
+            for node in self.writers.named:
+                if self.writers.is_matching(node) and node not in held_nodes:
+                    raise BrokenError(f"not followed after a scan: {self.writers.named[node]}")
 
     # --- the destination ------------------------------------------------------------------------
 
@@ -767,9 +387,7 @@ class World:
 
     def _pass(self, seconds: float) -> None:
         self.clock.now += seconds
-        for node in self.truth.current:
-            if self._is_silent(node):
-                self.truth.current[node].cuts.add(len(node.data))
+        self.writers.note_silence()
 
     def _fail_files(self) -> str:
         if self.fault is not None or self.files.missed:
@@ -777,20 +395,21 @@ class World:
             self.files.missed.clear()
             return "files well again"
         if self.random.random() < 0.2 and self.clock.now > self.faulty_until + 90.0:
-            name = self._a_name()
+            name = self.writers.a_name()
             self.files.missed = {name} if name else set()
             return f"listings miss {name}"
         number = self.random.choice([errno.EIO, errno.EACCES])
         operations = tuple(kind for kind in READS if self.random.random() < 0.5)
-        path = self._a_name() if self.random.random() < 0.5 else None
+        path = self.writers.a_name() if self.random.random() < 0.5 else None
         self.fault = _Fault(operations, path, number, self.random.choice([1, 5, 50]))
         return f"{self.fault}"
 
     def _before(self, operation: str, path: str) -> None:
         """Do what other processes and broken disks do when kagent asks something."""
+        self._pass(self.profile.operation_s)
         if self.race_in == 0:
             self.race_in, self.has_raced = -1, True
-            self._act("race", self._write)
+            self._act("race", self.writers.write)
         elif self.race_in > 0:
             self.race_in -= 1
         if operation == "list" and self.files.missed:
@@ -812,7 +431,7 @@ class World:
         """Check that a file that kagent gives up for good was delivered."""
         if self.is_closing or node.handles or node not in self.followed:
             return
-        if not self._is_matching(node):
+        if not self.writers.is_matching(node):
             self.truth.check_given_up(node)
 
     def _drain(self, steps: int) -> roster.Estate:
@@ -864,7 +483,7 @@ class World:
     def _power_cut(self) -> str:
         self._lose_pending()
         self._end_process()
-        if self.random.random() < 0.3:
+        if self.profile.devices_change:
             self.files.device += 1
         for node in list(self.truth.current):
             if node.links and node.durable_bytes < len(node.data):
@@ -881,7 +500,7 @@ class World:
         self.is_closing = True
         self.files.close_all()
         self.is_closing = False
-        self._note_names()
+        self.writers.note_names()
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -891,20 +510,16 @@ class World:
         self.files.missed.clear()
         self._heal_disk()
         if self.flow is None:
-            rows, scanned = self.store.load(FLOW)
-            self._begin_life(roster.Estate(rows, scanned))
+            self._begin_again()
         self.faulty_until = self.clock.now
         self.trace.append("all is well again")
         deadline = self.clock.now + SETTLED_WITHIN_S
         self._go_on(5.0)
-        last = self.files.create("/logs/last.log")
-        self.truth.note_created(last)
-        self._note_names()
-        self._put(last, self._line())  # what is accepted of it proves what is poison
+        last = self.writers.create_last()  # what is accepted of it proves what is poison
         while (lost := self._undelivered()) is not None:
             if self.clock.now > deadline:
                 raise lost
-            self._put(last, self._line())
+            self.writers.put(last, self.writers.line())
             self._go_on(20.0)
         while self._has_left_tails():
             if self.clock.now > deadline:
@@ -932,8 +547,8 @@ class World:
         assert self.flow is not None
         try:
             self.truth.check_in_memory()
-            for node in self.named:
-                if self._is_matching(node):
+            for node in self.writers.named:
+                if self.writers.is_matching(node):
                     content = self.truth.current[node]
                     self.truth.check_delivered(content, content.complete_bytes, "a file")
             self._check_saved()
@@ -962,7 +577,7 @@ class World:
         if len(estate.handles) != len(self.files.handles):
             raise BrokenError("L3 handles are left")
         for handle, _ in estate.handles.values():
-            if not self._is_matching(self.files.handles[handle][0]):
+            if not self.writers.is_matching(self.files.handles[handle][0]):
                 raise BrokenError("L3 a file that was left is still open")
 
 

@@ -112,15 +112,15 @@ def test_throttling_ends_a_block() -> None:
 
 
 def test_lone_rejected_record_blocks_without_a_setback() -> None:
-    """The destination itself may be wrong: the flow waits, though no attempt failed before."""
+    """The destination itself may be wrong: the flow waits, longer each time none is accepted."""
     one = pace.Pace(4)
     rejected = errors.RejectedError("InvalidArgument")
 
-    one.block(rejected, 10.0)
+    one.note_suspect(rejected, 10.0)
 
     assert rejected is one.blocked
     assert not one.is_open
-    assert 10.0 + pace.BLOCKED_WAIT_S == one.not_before
+    assert 10.0 < one.not_before <= 10.0 + 0.2
 
 
 def test_setback_receipt_says_why() -> None:
@@ -149,12 +149,13 @@ def test_attempt_that_was_under_way_at_a_block_changes_nothing() -> None:
     """It says nothing that is newer than what blocked the flow."""
     one = pace.Pace(4)
     rejected = errors.RejectedError("InvalidArgument")
-    one.block(rejected, 10.0)
+    one.note_suspect(rejected, 10.0)
+    due = one.not_before
 
     one.note_setback(receipt(THROTTLED, submitted=9.0), 11.0)
 
     assert rejected is one.blocked
-    assert 10.0 + pace.BLOCKED_WAIT_S == one.not_before
+    assert due == one.not_before
 
 
 def test_attempt_made_after_a_setback_counts_again() -> None:

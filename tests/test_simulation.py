@@ -22,7 +22,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_promises_hold_in_random_worlds(chunk: int, request: pytest.FixtureRequest) -> None:
-    """Whatever writers, disks, destinations and crashes do, sections 1 and 10 of the design hold."""
+    """Whatever writers, disks, destinations and crashes do, every promise of the design holds."""
     only = request.config.getoption("--sim-seed")
     count = request.config.getoption("--sim-seeds")
     seeds = [only] if only is not None else range(count)

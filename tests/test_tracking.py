@@ -164,7 +164,8 @@ def test_open_tail_needs_no_probe() -> None:
 
 # --- a file that no tail follows --------------------------------------------------------------
 
-ROW = checkpoint(older=(1000, 2000), ranges=((3500, 4000), (4500, 5000)))
+PLAIN = checkpoint(older=(1000, 2000))
+ROW = dataclasses.replace(PLAIN, ranges=checkpoint(ranges=((3500, 4000), (4500, 5000))).ranges)
 
 
 @pytest.mark.parametrize(
@@ -180,37 +181,39 @@ ROW = checkpoint(older=(1000, 2000), ranges=((3500, 4000), (4500, 5000)))
         pytest.param(
             sighting(device=7),
             ROW,
-            held(3000),
-            meaning(opened=[resume(ROW, 3000, (sighting(device=7),))]),
+            held(3000, 4000, 5000),
+            meaning(opened=[resume(ROW, 3000, (sighting(device=7),), ranges=2)]),
             id="path and inode after a reboot: resumed",
         ),
         pytest.param(
             sighting("/logs/b.log"),
             ROW,
-            held(3000),
-            meaning(opened=[resume(ROW, 3000, (sighting("/logs/b.log"),))]),
+            held(3000, 4000, 5000),
+            meaning(opened=[resume(ROW, 3000, (sighting("/logs/b.log"),), ranges=2)]),
             id="renamed while down: resumed",
         ),
         pytest.param(
             sighting(size=3000),
-            ROW,
+            PLAIN,
             held(3000),
-            meaning(opened=[resume(ROW, 3000, (sighting(size=3000),))]),
+            meaning(opened=[resume(PLAIN, 3000, (sighting(size=3000),))]),
             id="exactly as long as the offset: resumed",
         ),
         pytest.param(
             sighting(),
             ROW,
             held(3000, 4000),
-            meaning(opened=[resume(ROW, 3000, ranges=1)]),
-            id="a range whose frontier fails is left out",
+            meaning(opened=[resume(ROW, 3000, ranges=1, is_rolled_back=True)]),
+            id="a range whose frontier fails is read again, by a new tail",
         ),
         pytest.param(
             sighting(size=4200),
             ROW,
             held(3000, 4000, 5000),
-            meaning(opened=[resume(ROW, 3000, (sighting(size=4200),), ranges=1)]),
-            id="a range behind the end is left out",
+            meaning(
+                opened=[resume(ROW, 3000, (sighting(size=4200),), ranges=1, is_rolled_back=True)]
+            ),
+            id="a range behind the end is read again, by a new tail",
         ),
         pytest.param(
             sighting(size=2999),
