@@ -46,7 +46,9 @@ class Plan:
     refusals: tuple[tuple[str, str], ...] = ()
 
 
-def plan(loaded: config.Config, store: checkpoint.CheckpointStore) -> Plan:
+def plan(
+    loaded: config.Config, store: checkpoint.CheckpointStore | checkpoint.CheckpointReader
+) -> Plan:
     """Return what the flows of a configuration take over; nothing is changed.
 
     Raises:

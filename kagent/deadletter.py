@@ -55,7 +55,7 @@ class DeadLetters:
         write a letter twice.
         """
         lines = b"".join(self._line(letter) for letter in letters)
-        name = urllib.parse.quote(os.fsencode(letters[0].flow), safe="") + ".jsonl"
+        name = file_name(letters[0].flow)
         try:
             with _open_folder(self._directory) as folder:
                 used = sum(_size(folder, entry) for entry in os.listdir(folder))
@@ -84,6 +84,30 @@ class DeadLetters:
             "data": base64.b64encode(letter.data).decode("ascii"),
         }
         return json.dumps(fields).encode("ascii") + b"\n"
+
+
+def file_name(flow: str) -> str:
+    """Return the name of the file that holds a flow's letters."""
+    return urllib.parse.quote(os.fsencode(flow), safe="") + ".jsonl"
+
+
+def count_of_tail(path: str, tail_id: str) -> tuple[int, int]:
+    """Return how many letters of a tail a file holds, and how many bytes of the log they are.
+
+    Raises:
+        OSError: the file cannot be read; one that does not exist holds none.
+    """
+    spans = set()  # a crash may leave a letter twice
+    needle = tail_id.encode("ascii")
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        for line in file:
+            if needle not in line:
+                continue
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                letter = json.loads(line)
+                if letter["tail_id"] == tail_id:
+                    spans.add((int(letter["start"]), int(letter["end"])))
+    return len(spans), sum(end - start for start, end in spans)
 
 
 @contextlib.contextmanager

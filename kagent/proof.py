@@ -31,14 +31,22 @@ def read_frontier(files: model.Files, handle: int, offset: int) -> model.Frontie
     return model.Frontier(offset, digest(files.read(handle, *before(offset))))
 
 
+def frontiers(checkpoint: model.Checkpoint) -> list[model.Frontier]:
+    """Return every frontier that a checkpoint holds: at its offset, below, and of its ranges."""
+    ranges = [model.Frontier(one.end, one.digest) for one in checkpoint.ranges]
+    return [checkpoint.frontier, *checkpoint.older, *ranges]
+
+
 def gather_evidence(
     files: model.Files, handle: int, checkpoint: model.Checkpoint
 ) -> model.Evidence:
     """Compare a file's bytes with every digest of a checkpoint."""
     head = files.read(handle, 0, checkpoint.fingerprint.length)
-    frontiers = [checkpoint.frontier, *checkpoint.older]
-    frontiers += [model.Frontier(one.end, one.digest) for one in checkpoint.ranges]
-    held = {one.offset for one in frontiers if read_frontier(files, handle, one.offset) == one}
+    held = {
+        one.offset
+        for one in frontiers(checkpoint)
+        if read_frontier(files, handle, one.offset) == one
+    }
     return model.Evidence(digest(head) == checkpoint.fingerprint.digest, frozenset(held))
 
 

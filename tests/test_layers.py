@@ -34,10 +34,12 @@ LAYERS = {
     "patterns": 1,
     "firstscan": 1,
     "proof": 1,
+    "generations": 1,
     "system": 1,
     # L2: each does one thing to the world
     "tail": 2,
     "discovery": 2,
+    "content": 2,
     "checkpoint": 2,
     "watch": 2,
     "sdnotify": 2,
@@ -50,6 +52,7 @@ LAYERS = {
     # L3: what a flow is made of
     "config": 3,
     "opening": 3,
+    "shipped": 3,
     "roster": 3,
     # L4: a flow, and its attempts
     "flow": 4,

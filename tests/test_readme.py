@@ -50,7 +50,7 @@ def test_the_commands_are_the_ones_that_exist() -> None:
 def test_every_file_that_is_named_exists() -> None:
     """A link or a test that the README points to is there."""
     named = re.findall(r"\]\(([^)]+)\)", README)
-    named += re.findall(r"`((?:tests|systemd|kagent|config)/[\w./-]*)`", README)
+    named += re.findall(r"`((?:tests|systemd|packaging|kagent|config)/[\w./-]*)`", README)
 
     assert [] == [name for name in named if not (ROOT / name).exists()]
 

@@ -3,7 +3,8 @@
 `CheckpointStore` is the database, with the lock that makes this daemon the only one on it.
 `CheckpointThread` takes snapshots from all flows, saves them in one transaction an interval and
 tells each flow what is durable. It writes the dead letters too, so that no flow ever waits for a
-disk. Neither decides what a position means: rows go in and come out.
+disk. `CheckpointReader` is how a command reads, daemon running or not. None of them decides what a
+position means: rows go in and come out.
 
 Why SQLite: a transaction over all flows is whole or absent after `kill -9` and power cuts, and
 commands can read while the daemon writes. The rules that nothing is lost by:
@@ -20,10 +21,18 @@ from __future__ import annotations
 from typing import Annotated
 
 from kagent import options
+from kagent.checkpoint.reading import CheckpointReader
 from kagent.checkpoint.store import CheckpointStore, KnownFlow
 from kagent.checkpoint.thread import CheckpointThread, Listener
 
-__all__ = ["CheckpointOptions", "CheckpointStore", "CheckpointThread", "KnownFlow", "Listener"]
+__all__ = [
+    "CheckpointOptions",
+    "CheckpointReader",
+    "CheckpointStore",
+    "CheckpointThread",
+    "KnownFlow",
+    "Listener",
+]
 
 
 class CheckpointOptions(options.Options):

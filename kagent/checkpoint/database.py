@@ -150,8 +150,8 @@ def _connect(path: str) -> sqlite3.Connection:
     return database
 
 
-def _verify(path: str, database: sqlite3.Connection) -> None:
-    """Refuse what is not a sound database of ours, before anything is written to it."""
+def verify_kind(path: str, database: sqlite3.Connection) -> None:
+    """Refuse what is not a database of ours, or one of another major."""
     (application_id,) = database.execute("PRAGMA application_id").fetchone()
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if application_id != _APPLICATION_ID:
@@ -161,6 +161,11 @@ def _verify(path: str, database: sqlite3.Connection) -> None:
         reason = f"has version {version}, this release opens {_MAJOR}000 to {_MAJOR}999"
         hint = "run the release that wrote it, or set state_dir"
         raise errors.CheckpointError(path, reason, hint)
+
+
+def _verify(path: str, database: sqlite3.Connection) -> None:
+    """Refuse what is not a sound database of ours, before anything is written to it."""
+    verify_kind(path, database)
     (finding,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if finding != "ok":
         raise damaged(path, finding)

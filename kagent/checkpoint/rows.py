@@ -78,9 +78,13 @@ def text_of(value: object) -> str:
     return _JSON.encode(value)
 
 
+def fingerprint_text(fingerprint: model.Fingerprint) -> str:
+    """Return a fingerprint as its column holds it: equal ones are equal texts."""
+    return text_of([fingerprint.length, fingerprint.digest.hex()])
+
+
 def row_of(flow: str, checkpoint: model.Checkpoint) -> dict[str, object]:
     """Return a checkpoint as the parameters of UPSERT."""
-    fingerprint = checkpoint.fingerprint
     return {
         "flow": flow,
         "tail_id": checkpoint.tail_id,
@@ -91,7 +95,7 @@ def row_of(flow: str, checkpoint: model.Checkpoint) -> dict[str, object]:
         "was_unlinked": checkpoint.was_unlinked,
         "start": checkpoint.start,
         "offset": checkpoint.offset,
-        "fingerprint": text_of([fingerprint.length, fingerprint.digest.hex()]),
+        "fingerprint": fingerprint_text(checkpoint.fingerprint),
         "frontier": text_of([checkpoint.frontier.offset, checkpoint.frontier.digest.hex()]),
         "older": text_of([[older.offset, older.digest.hex()] for older in checkpoint.older]),
         "ranges": text_of([[r.start, r.end, r.digest.hex()] for r in checkpoint.ranges]),

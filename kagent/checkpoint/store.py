@@ -64,7 +64,7 @@ class CheckpointStore:
 
     def flows(self) -> list[KnownFlow]:
         """Return the flows that the database knows, by name, configured or not."""
-        return self._select(_known_flow_of, "SELECT * FROM flow ORDER BY name")
+        return self._select(known_flow_of, "SELECT * FROM flow ORDER BY name")
 
     def load(self, flow: str) -> tuple[list[model.Checkpoint], set[str]]:
         """Return a flow's checkpoints, and its patterns whose first complete scan is done."""
@@ -144,7 +144,8 @@ class CheckpointStore:
             yield connection
 
 
-def _known_flow_of(row: sqlite3.Row) -> KnownFlow:
+def known_flow_of(row: sqlite3.Row) -> KnownFlow:
+    """Return the flow that a row of the table describes."""
     return KnownFlow(row["name"], tuple(json.loads(row["paths"])), row["destination"])
 
 

@@ -62,6 +62,36 @@ def _test_config(config_option: str | None, *, is_strict: bool, is_json: bool) -
     _leave(lambda: test_config.run(config_option, is_strict=is_strict, is_json=is_json))
 
 
+@main.command("shipped")
+@_config_option
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+def _shipped(config_option: str | None, files: tuple[str, ...]) -> None:
+    """Say whether files are shipped, to the last byte.
+
+    Exit 0 when every byte of each file, from its start position on, is durably settled in every
+    flow that matches it; else 1, with what is missing. Needs no running daemon; knows renamed,
+    copied and compressed files by their content.
+    """
+    from kagent.cli import shipped
+
+    _leave(lambda: shipped.run(config_option, files))
+
+
+@main.command("seek")
+@_config_option
+@click.argument("flow")
+@click.argument("file")
+@click.argument("position", metavar="end|start|OFFSET")
+def _seek(config_option: str | None, flow: str, file: str, position: str) -> None:
+    """Move a position by hand; the daemon must be stopped.
+
+    FLOW ships FILE from there when the daemon starts again.
+    """
+    from kagent.cli import seek
+
+    _leave(lambda: seek.run(config_option, flow, file, position))
+
+
 @main.command("demo")
 @click.option(
     "--seconds",
