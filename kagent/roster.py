@@ -78,7 +78,6 @@ class Roster:
         self._scanner = discovery.Scanner(source.paths, source.exclude, files, clock)
         self._first_scans = firstscan.FirstScans(())
         self._rows: dict[str, model.Checkpoint] = {}
-        self._unopened: frozenset[str] = frozenset()  # seen by a first scan, could not be opened
         self._inherited: dict[str, tuple[int, str]] = {}  # handles yet to prove their files
         self._undurable: set[str] = set()  # of them
         self._changed_rows: set[str] = set()
@@ -127,8 +126,6 @@ class Roster:
         for fault in result.faults:
             self._faults.report(fault.path, fault.reason)
         first_scan_paths = self._first_scans.note(result.sightings, result.failed)
-        first_scan_paths |= self._unopened
-        self._unopened = frozenset()
         decisions = self._opener.reconcile(
             [
                 tracking.TailFacts(one.tail_id, one.identity, one.paths, one.known_end)
@@ -160,8 +157,7 @@ class Roster:
         one = self._opener.open(decision, now)
         if one is None:
             # Unreadable, or not the file any more that was seen: the next scan says what it is.
-            if isinstance(decision, tracking.Start) and decision.is_first_scan:
-                self._unopened |= {sighting.path for sighting in decision.sightings}
+            # `start_at` is over for it, since nothing proves that it is the file seen first.
             return
         if isinstance(decision, tracking.Resume):
             row = self._rows.pop(decision.checkpoint.tail_id)

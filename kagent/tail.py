@@ -184,7 +184,7 @@ class Tail:
         """
         if sighting.mtime_ns == self.mtime_ns:
             return
-        if sighting.size == self.size:
+        if sighting.size <= self.size:
             assert self.handle is not None
             self.verify()
             at = self._scanned - len(self._searched)

@@ -313,6 +313,9 @@ class Truth:
             data = data[:-1]
         same = [one for one in self.history[number][index:] if one.data[start:end] == data]
         whole = [one for one in same if self._is_whole(one, start, end)]
+        latest = self.places.get(tail_id, [])[-1:]
+        if index == last and latest and latest[0] in whole:
+            return latest
         if whole:
             possible = [one for one in whole if one.index <= last] or whole[:1]
             return sorted(possible, key=lambda one: self._is_again(one, start, end))

@@ -62,7 +62,9 @@ def test_variables_are_put_in(text: str, result: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("${UNSET}", "the environment variable UNSET is not set", id="unset"),
+        pytest.param(
+            "${UNSET}", "UNSET is not set, and there is no ${UNSET:-default}", id="unset"
+        ),
         pytest.param("a ${NAME", "'${NAME' is no variable", id="not closed"),
         pytest.param("${}", "'${}' is no variable", id="no name"),
         pytest.param("${1}", "'${1}' is no variable", id="no such name"),

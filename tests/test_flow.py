@@ -339,6 +339,20 @@ def test_rewritten_file_of_the_same_length_is_found_by_its_time() -> None:
     assert rig.accepted == [b"one\n", b"new\n", b"all\n"]
 
 
+def test_file_rewritten_to_just_its_position_is_found_by_its_time() -> None:
+    """Shorter than it was, and as long as what was read of it: the bytes decide."""
+    rig = Rig()
+    node = rig.write("/logs/a.log", b"one\nhalf")
+    rig.go_on()
+
+    rig.files.truncate(node, 0)
+    rig.files.append(node, b"new\n")
+    rig.step(2.0)
+    rig.go_on()
+
+    assert rig.accepted == [b"one\n", b"new\n"]
+
+
 def test_incomplete_line_that_was_completed_in_place_is_read() -> None:
     """A line that was searched for its end is searched anew when its bytes changed."""
     rig = Rig()

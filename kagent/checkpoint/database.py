@@ -10,6 +10,7 @@ may succeed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -29,6 +30,12 @@ _WAL_BYTES_MAX = 4 * 1024**2
 _ASIDE = (
     "restore it, or move {name}, {name}-wal and {name}-shm aside; without positions every flow"
     " begins at its start_at"
+)
+
+
+# What the system cannot do now, and may be able to do later.
+_MAY_PASS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 )
 
 
@@ -108,7 +115,9 @@ def _prepare_directory(path: str) -> None:
     hint = f"make it a directory of user {os.geteuid()}, mode 0700, or set state_dir"
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+    except OSError as error:
+        if error.errno in _MAY_PASS:  # a later try may succeed: not the operator's to mend
+            raise
         reason = f"cannot be created: {error.strerror}"
         raise errors.CheckpointError(path, reason, hint) from error
     found = os.stat(path)

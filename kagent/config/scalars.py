@@ -65,7 +65,9 @@ def substitute(text: str, environ: Mapping[str, str]) -> str:
         if default is not None:
             return value or default
         if name not in environ:
-            raise ValueError(f"the environment variable {name} is not set")
+            raise ValueError(
+                f"the environment variable {name} is not set, and there is no ${{{name}:-default}}"
+            )
         return value
 
     return _VARIABLE.sub(put_in, text)

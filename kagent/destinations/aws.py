@@ -32,7 +32,8 @@ class AwsOptions(options.Options):
     decides."""
 
     endpoint_url: str | None = pydantic.Field(default=None, pattern=r"^https?://[^/\s]+/?$")
-    """Send to this address instead of AWS's own, such as a VPC endpoint's URL."""
+    """Send everything to this address instead of AWS's own: a local service, or a proxy that
+    serves Kinesis, Firehose and CloudWatch alike. VPC endpoints with private DNS need none."""
 
     ca_bundle: str | None = pydantic.Field(default=None, pattern="^/")
     """A file of CA certificates (PEM) to trust instead of the usual ones, for a TLS-inspecting
