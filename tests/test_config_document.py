@@ -113,8 +113,10 @@ def test_merge_keys_add_what_is_missing(file: pathlib.Path, content: str, value:
         pytest.param(
             "a: ${UNSET}\nb: ${",
             [
-                "1:4: a: the environment variable UNSET is not set, "
-                "and there is no ${UNSET:-default}",
+                (
+                    "1:4: a: the environment variable UNSET is not set, "
+                    "and there is no ${UNSET:-default}"
+                ),
                 (
                     "2:4: b: '${' is no variable; "
                     "expected ${NAME} or ${NAME:-default}, or $${ for a literal ${"

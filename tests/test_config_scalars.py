@@ -63,7 +63,7 @@ def test_variables_are_put_in(text: str, result: str) -> None:
     ("text", "message"),
     [
         pytest.param(
-            "${UNSET}", "UNSET is not set, and there is no ${UNSET:-default}", id="unset"
+            "${UNSET}", "the environment variable UNSET is not set, and there is", id="unset"
         ),
         pytest.param("a ${NAME", "'${NAME' is no variable", id="not closed"),
         pytest.param("${}", "'${}' is no variable", id="no name"),
