@@ -254,14 +254,14 @@ class Truth:
     def missing(self, content: Content, start: int, end: int) -> list[tuple[int, int]]:
         """Return the bytes of [start, end) that are neither delivered nor may be dropped.
 
-        What was delivered of an earlier content counts when all bytes up to there are the same:
-        that is a file rewritten with the same bytes, which nobody can tell apart.
+        What was delivered of another content counts when all bytes up to there are the same: that
+        is a file shortened, or rewritten with the same bytes, which nobody can tell apart.
         """
         gaps = content.covered.gaps(start, end)
-        for earlier in self.history[content.number][: content.index] if gaps else ():
-            same = _common_prefix(earlier.data, content.data)
+        for other in self.history[content.number] if gaps else ():
+            same = _common_prefix(other.data, content.data)
             twin = Ranges()
-            twin.pairs = earlier.covered.within(0, same)
+            twin.pairs = other.covered.within(0, same)
             gaps = [one for first, last in gaps for one in twin.gaps(first, last)]
         return [gap for gap in gaps if not self._may_drop(content, *gap)]
 
