@@ -93,11 +93,6 @@ class Batcher:
         self._order = itertools.count()
         self.held_bytes = 0  # everything not yet released, what is in flight included
 
-    @property
-    def is_empty(self) -> bool:
-        """Nothing is left to take, now or later."""
-        return not (self._fresh or self._waiting or self._halves or self._suspects)
-
     def add(self, chunk: model.Chunk) -> None:
         """Take records that were read; they are held until released."""
         self.hold(chunk)
@@ -150,12 +145,11 @@ class Batcher:
             dues.append(ripe if self._is_full() else ripe + self._settings.max_age_s)
         return min(dues, default=None)
 
-    def take(self, now: float, *, is_flushing: bool = False) -> model.Batch | None:
+    def take(self, now: float) -> model.Batch | None:
         """Return the next batch that is full, old enough or due; None if there is none yet.
 
         Args:
             now: Monotonic time.
-            is_flushing: Do not wait for more records or for max_age.
         """
         if self._settings.is_ordered and self._waiting:
             return self._cut(now, with_fresh=False) if self._waiting[0].due <= now else None
@@ -163,7 +157,7 @@ class Batcher:
             return heapq.heappop(self._halves).batch
         if self._settings.is_ordered and self._halves:
             return None
-        if self._is_ripe(now) or (is_flushing and self._fresh):
+        if self._is_ripe(now):
             return self._cut(now)
         if self._suspects and self._suspects[0].due <= now:
             return heapq.heappop(self._suspects).batch

@@ -124,12 +124,7 @@ class Incarnation:
 
     def _remains(self) -> roster.Estate:
         """Return the descriptors of a flow that cannot be closed; its rows are in the database."""
-        handles = {
-            one.tail_id: (one.handle, one.base)
-            for one in self.flow.roster.tails.values()
-            if one.handle is not None
-        }
-        return roster.Estate(handles=handles)
+        return roster.Estate(handles=self.flow.roster.handles)
 
     def _fail(self, error: Exception) -> None:
         """Remember a bug of ours; the agent builds the flow anew."""

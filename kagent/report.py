@@ -39,6 +39,8 @@ def progress_line(name: str, condition: flow.Condition) -> str:
         f"delivered_bytes={counts.delivered_bytes} buffered_bytes={counts.buffered_bytes} "
         f"dropped_bytes={counts.dropped_bytes} dead_lettered_bytes={counts.dead_lettered_bytes} "
         f"abandoned_bytes={counts.abandoned_bytes} records={counts.five.records_sent} "
-        f"refused={counts.five.record_send_errors} failed_calls={counts.five.service_errors} "
-        f"ambiguous_records={counts.ambiguous_records}"
+        f"refused={counts.five.record_send_errors} throttled={counts.throttled_records} "
+        f"calls={counts.five.calls} failed_calls={counts.five.service_errors} "
+        f"throttled_calls={counts.throttled_calls} ambiguous_calls={counts.ambiguous_calls} "
+        f"ambiguous_records={counts.ambiguous_records} in_flight={condition.in_flight}"
     )

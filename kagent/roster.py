@@ -93,22 +93,30 @@ class Roster:
         self._first_scans = firstscan.FirstScans(estate.scanned)
         self._inherited, self._undurable = dict(estate.handles), set(estate.undurable)
 
+    @property
+    def handles(self) -> dict[str, tuple[int, str]]:
+        """Every open descriptor by tail_id, with the base its path was opened below."""
+        held = {
+            one.tail_id: (one.handle, one.base)
+            for one in self.tails.values()
+            if one.handle is not None
+        }
+        return self._inherited | held
+
     def close(self) -> Estate:
         """Give everything up to a successor, who opens or closes the handles."""
         estate = Estate(
-            list(self._rows.values()), self._first_scans.marked, self._inherited, self._undurable
+            list(self._rows.values()), self._first_scans.marked, self.handles, self._undurable
         )
         now = self._clock.monotonic()
         for one in self.tails.values():
             if one.state == "truncated":
                 self._abandon(one)
             if one.handle is not None:
+                # What it cannot prove now, the successor finds out, by the row before.
                 with contextlib.suppress(OSError, tail.TruncatedError):
-                    one.checkpoint(
-                        now, is_last=True
-                    )  # else the successor finds out, by the row before
+                    one.checkpoint(now, is_last=True)
                 estate.rows.append(one.row)
-                estate.handles[one.tail_id] = (one.handle, one.base)
                 if not one.is_durable:
                     estate.undurable.add(one.tail_id)
         self.tails.clear()

@@ -41,10 +41,13 @@ def chunk(
     return model.Chunk(TAIL, *columns, start, end, sum(gaps[: len(records) + 1]), read_time)
 
 
+OLD_S = 10.0  # by then every record of read_time 0 has waited long enough
+
+
 def batcher(
     limits: model.BatchLimits = PLAIN,
     *,
-    max_age_s: float = 10.0,
+    max_age_s: float = OLD_S,
     records_max: int = 3,
     bytes_max: int = 1000,
     is_ordered: bool = False,
@@ -55,7 +58,7 @@ def batcher(
 
 def take_all(one: batch.Batcher, now: float) -> list[model.Batch]:
     taken = []
-    while (found := one.take(now, is_flushing=True)) is not None:
+    while (found := one.take(now + OLD_S)) is not None:
         taken.append(found)
     return taken
 
@@ -133,7 +136,7 @@ def test_every_request_is_within_the_limits_and_every_record_goes_once(
     check_tiles([part for found in taken for part in found.chunks], run)
     expected = [record for part in run for record in part.records]
     assert expected == [record for found in taken for record in found.records]
-    assert one.is_empty
+    assert one.next_due() is None
 
 
 @fast
@@ -268,93 +271,6 @@ def test_age_is_that_of_the_oldest_record() -> None:
     assert 115.0 == one.next_due()
 
 
-def test_flushing_waits_for_nothing() -> None:
-    """What is there goes, full or not, old or not."""
-    one = batcher()
-    one.add(chunk(b"a", read_time=100.0))
-
-    found = one.take(100.0, is_flushing=True)
-
-    assert found is not None
-    assert [b"a"] == found.records
-
-
-def test_nothing_held_is_never_due() -> None:
-    """An empty Batcher has no batch and no time at which it will have one."""
-    one = batcher()
-
-    assert one.is_empty
-    assert one.next_due() is None
-    assert one.take(1e9, is_flushing=True) is None
-
-
-def test_refused_records_wait_for_their_due_time() -> None:
-    """Put back with a due time, they go neither before it nor with others before it."""
-    one = batcher()
-    one.put_back([chunk(b"late")], 50.0)
-    one.add(chunk(b"1", b"2", b"3", start=10, read_time=40.0))
-
-    before = take_one(one, 49.9)
-
-    assert [b"1", b"2", b"3"] == before.records
-    assert 50.0 == one.next_due()
-    assert one.take(49.9) is None
-    assert [b"late"] == take_one(one, 50.0).records
-
-
-# --- the order of service ---------------------------------------------------------------------
-
-
-def test_halves_go_first_then_refused_then_fresh_records() -> None:
-    """The law of the order of service, oldest due first among the refused."""
-    one = batcher(records_max=6)
-    one.add(chunk(b"fresh", start=90, read_time=0.0))
-    one.put_back([chunk(b"refused later", start=50)], 2.0)
-    one.put_back([chunk(b"refused 1", start=70), chunk(b"refused 2", start=80)], 1.0)
-    whole = batch_of([chunk(b"half")])
-    whole.is_whole = True
-    one.put_back_whole(whole, 3.0)
-
-    taken = [take_one(one, 10.0), take_one(one, 10.0)]
-
-    expected = [[b"half"], [b"refused 1", b"refused 2", b"refused later", b"fresh"]]
-    assert expected == records_of(taken)
-
-
-def test_half_goes_as_it_is() -> None:
-    """A half is sent alone and unchanged, so that the culprit is found; not before it is due."""
-    one = batcher(records_max=6)
-    whole = batch_of([chunk(b"half")])
-    whole.is_whole = True
-    one.put_back_whole(whole, 3.0)
-
-    assert 3.0 == one.next_due()
-    assert one.take(2.9) is None
-    assert whole is one.take(3.0)
-    assert one.is_empty
-
-
-def test_suspect_goes_when_nothing_else_is_due() -> None:
-    """A record that was rejected alone never keeps from the service what it may accept."""
-    one = batcher()
-    suspect = batch_of([chunk(b"suspect")])
-    one.put_back_last(suspect, 3.0)
-    one.add(chunk(b"fresh", start=10, read_time=0.0))
-
-    assert not one.is_empty
-    assert 3.0 == one.next_due()
-    assert one.take(2.9) is None
-    taken = [take_one(one, 10.0), take_one(one, 10.0)]
-    assert [[b"fresh"], [b"suspect"]] == records_of(taken)
-    assert one.is_empty
-
-
-def test_suspect_is_a_lone_record() -> None:
-    """More than one record is halved first."""
-    with pytest.raises(AssertionError):
-        batcher().put_back_last(batch_of([chunk(b"1", b"2")]), 0.0)
-
-
 @fast
 @hypothesis.given(
     steps=st.lists(
@@ -400,7 +316,7 @@ def test_ordered_refused_records_go_alone_and_fresh_ones_wait() -> None:
     one.put_back([chunk(b"refused")], 50.0)
 
     assert 50.0 == one.next_due()
-    assert one.take(49.9, is_flushing=True) is None
+    assert one.take(49.9) is None
     assert [[b"refused"], [b"fresh"]] == records_of([take_one(one, 50.0), take_one(one, 50.0)])
 
 
@@ -490,7 +406,7 @@ def test_held_bytes_return_to_zero(run: list[model.Chunk], data: st.DataObject) 
     assert size + count * model.RECORD_OVERHEAD_BYTES == one.held_bytes
 
     for turn in range(1000):
-        found = one.take(float(turn), is_flushing=True)
+        found = one.take(turn + OLD_S)
         if found is None:
             break
         is_refusing = turn < 10
@@ -502,7 +418,7 @@ def test_held_bytes_return_to_zero(run: list[model.Chunk], data: st.DataObject) 
             one.release(part)
 
     assert 0 == one.held_bytes
-    assert one.is_empty
+    assert one.next_due() is None
 
 
 def test_records_that_are_only_held_are_never_taken() -> None:
@@ -513,7 +429,7 @@ def test_records_that_are_only_held_are_never_taken() -> None:
     one.hold(held)
 
     assert 4 + model.RECORD_OVERHEAD_BYTES == one.held_bytes
-    assert one.is_empty
+    assert one.next_due() is None
     one.release(held)
     assert 0 == one.held_bytes
 

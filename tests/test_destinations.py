@@ -271,8 +271,8 @@ def test_moto_takes_what_the_local_service_takes(moto_url: str) -> None:
 
 def test_an_operator_reads_names(made: dict[object, model.Destination]) -> None:
     """Descriptions are for people, metric labels are the Java agent's; limits are at hand."""
-    assert destinations.describe(KINESIS) == "kinesis web-logs"
-    assert destinations.describe(FIREHOSE) == "firehose web-logs"
+    assert KINESIS.description == "kinesis web-logs"
+    assert FIREHOSE.description == "firehose web-logs"
     assert KINESIS.metric_label == "KinesisStream:web-logs"
     assert FIREHOSE.metric_label == "DeliveryStream:web-logs"
     assert {named: made[named].limits for named in made} == {

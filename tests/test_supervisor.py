@@ -140,6 +140,21 @@ def test_a_failed_flow_keeps_its_deleted_file(rig: Rig) -> None:
         wait_until(is_rebuilt, "the line in the deleted file")
 
 
+def test_a_flow_that_cannot_even_be_closed_keeps_its_deleted_file(rig: Rig) -> None:
+    """When its end fails, too, the rows come from the database and the descriptors go along."""
+    path = rig.root / "log" / "a.log"
+    with path.open("a", buffering=1) as file:
+        path.unlink()
+        rig.files.faults += ["a 0"] * 3  # of the step, of the last steps and of the last row
+        file.write("a 1\n")
+
+        def is_rebuilt() -> bool:
+            rig.flows.supervise()
+            return rig.lines("a") == b"a 0\na 1\n"
+
+        wait_until(is_rebuilt, "the line in the deleted file")
+
+
 def test_a_reload_replaces_what_it_changes_only(rig: Rig) -> None:
     """A removed flow ends, a new one begins, an unchanged one goes on, and nothing comes twice."""
     (rig.root / "log" / "c.log").write_text("c 0\n")

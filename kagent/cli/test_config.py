@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import click
 
-from kagent import config, destinations, discovery, model, patterns, system
+from kagent import config, discovery, model, patterns, system
 from kagent.options import printable
 
 _MIB = 1024**2
@@ -143,7 +143,7 @@ def as_text(loaded: config.Config, survey: Survey, region: str | None) -> Iterat
     where = printable(region) if region else "region from boto3's chain"
     width = max((len(one.flow.name) for one in survey.flows), default=0)
     for one in survey.flows:
-        destination = destinations.describe(one.flow.destination)
+        destination = one.flow.destination.description
         for pattern, paths in one.files.items():
             source = f"{printable(pattern)} ({_counted(len(paths), 'file')} now)"
             yield f"  {one.flow.name:{width}}   {source}  ->  {destination}, {where}"
@@ -163,7 +163,7 @@ def as_json(loaded: config.Config, survey: Survey, region: str | None) -> str:
                     {"pattern": printable(pattern), "files": [printable(path) for path in paths]}
                     for pattern, paths in one.files.items()
                 ],
-                "destination": destinations.describe(one.flow.destination),
+                "destination": one.flow.destination.description,
                 "max_buffer_bytes": one.flow.max_buffer,
             }
             for one in survey.flows

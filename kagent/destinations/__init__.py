@@ -27,8 +27,3 @@ def make(
 ) -> model.Destination:
     """Return the destination of one flow; nothing is opened before its first `put`."""
     return _TABLE[type(destination)](destination, aws_options, max_in_flight)
-
-
-def describe(destination: DestinationOptions) -> str:
-    """Return the destination as an operator reads it: 'kinesis web-logs'."""
-    return destination.description
