@@ -150,7 +150,7 @@ def test_a_flow_that_cannot_even_be_closed_keeps_its_deleted_file(rig: Rig) -> N
 
         def is_rebuilt() -> bool:
             rig.flows.supervise()
-            return rig.lines("a") == b"a 0\na 1\n"
+            return {b"a 0\n", b"a 1\n"} == set(rig.accepted["a"].accepted)  # like a crash
 
         wait_until(is_rebuilt, "the line in the deleted file")
 
