@@ -19,11 +19,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+from collections.abc import Callable
 from typing import Literal
 
-from kagent import model
+from kagent import frame, model
 
 LINES_MAX = 65536  # a chunk's lines: bounds the Python objects that one block can become
+
+_PLAIN = frame.Frame()
 
 OversizePolicy = Literal["auto", "split", "truncate", "drop", "dead_letter"]
 
@@ -34,6 +37,8 @@ class Rules:
 
     record_bytes_max: int
     oversize: OversizePolicy = "auto"
+    frame: frame.Frame = _PLAIN  # anything but lines as they stand is `framing`'s
+    monotonic: Callable[[], float] = lambda: 0.0  # bounds the time for patterns; splits nothing
 
     def __post_init__(self) -> None:
         """Resolve `auto`: raw lines are split."""
@@ -44,7 +49,8 @@ class Rules:
     @property
     def digest(self) -> str:
         """A text that differs whenever the same bytes might be split otherwise."""
-        return f"1:{self.record_bytes_max}:{self.oversize}"
+        more = self.frame.digest
+        return f"1:{self.record_bytes_max}:{self.oversize}" + (f":{more}" if more else "")
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,12 +58,19 @@ class Split:
     """A chunk, the records of it that go to the dead letters, and what is left.
 
     `is_long`: the bytes after `chunk.end` start a line that is already longer than the limit and
-    whose end must be found before its fate is decided (see `cut_line`).
+    whose end must be found before its fate is decided (see `cut_line`). `is_looked_through` (of
+    framed records only): what is left gives no record before more bytes come. The rest counts
+    lines of the chunk that were not in the format of `decode`, sequences of it that were no text
+    in `encoding`, and lines for which a pattern took too long.
     """
 
     chunk: model.Chunk
     is_dead: bool = False
     is_long: bool = False
+    is_looked_through: bool = False
+    undecoded: int = 0
+    replaced: int = 0
+    expired: int = 0
 
 
 def split_block(
@@ -87,7 +100,7 @@ def split_block(
     rest = b"" if is_closed or lines[-1].endswith(b"\n") else lines.pop()
     if lines and max(map(len, lines)) > rules.record_bytes_max:
         return _split_up_to_oversize(lines, block.start, tail_id, rules)
-    chunk = _tile(lines, block.start, tail_id)
+    chunk = tile(lines, block.start, tail_id)
     if len(rest) > rules.record_bytes_max:
         if rules.oversize != "split":
             return Split(chunk, is_long=True)
@@ -114,7 +127,7 @@ def cut_line(head: bytes, start: int, end: int, tail_id: str, rules: Rules) -> S
     assert len(head) > limit or end - start <= limit, "the head must hold one part and more"
     if rules.oversize == "dead_letter":
         part = head[: min(limit, end - start)]
-        return Split(_tile([part], start, tail_id), is_dead=True)
+        return Split(tile([part], start, tail_id), is_dead=True)
     chunk = model.Chunk(tail_id, [], [], [], start, end)
     if rules.oversize == "truncate":
         kept = limit - 1
@@ -125,18 +138,25 @@ def cut_line(head: bytes, start: int, end: int, tail_id: str, rules: Rules) -> S
     return Split(chunk)
 
 
+def tile(records: list[bytes], start: int, tail_id: str) -> model.Chunk:
+    """Return records that follow each other in the file, the first at `start`."""
+    ends = list(itertools.accumulate(map(len, records), initial=start))
+    starts = ends[:-1]
+    return model.Chunk(tail_id, records, starts, ends[1:], start, ends[-1])
+
+
 def _split_up_to_oversize(lines: list[bytes], start: int, tail_id: str, rules: Rules) -> Split:
     """Split lines of which at least one is too long, as far as one chunk can say it."""
     limit = rules.record_bytes_max
     if rules.oversize == "split":
-        chunk = _tile([], start, tail_id)
+        chunk = tile([], start, tail_id)
         for line in lines:  # rare: only in a block with an oversize line, about 0.2 us a line
             _append_parts(chunk, line, limit)
         return Split(chunk)
     short = list(itertools.takewhile(lambda line: len(line) <= limit, lines))
     if short:
-        return Split(_tile(short, start, tail_id))
-    return Split(_tile([], start, tail_id), is_long=True)
+        return Split(tile(short, start, tail_id))
+    return Split(tile([], start, tail_id), is_long=True)
 
 
 def _cut_to_lines(data: bytes, lines_max: int) -> bytes:
@@ -150,13 +170,6 @@ def _cut_to_lines(data: bytes, lines_max: int) -> bytes:
         data = data[:cut]
         count = data.count(b"\n")
     return data
-
-
-def _tile(records: list[bytes], start: int, tail_id: str) -> model.Chunk:
-    """Return records that follow each other in the file, the first at `start`."""
-    ends = list(itertools.accumulate(map(len, records), initial=start))
-    starts = ends[:-1]
-    return model.Chunk(tail_id, records, starts, ends[1:], start, ends[-1])
 
 
 def _append_parts(chunk: model.Chunk, data: bytes, limit: int) -> None:
