@@ -1,0 +1,102 @@
+"""Which of the files that a scan saw need not be open: pure.
+
+    too old     `ignore_older`: at its first sight nothing had happened to it for so long. It is
+                left out until it changes, and then read like any other new file.
+    at rest     `close_inactive`: everything in it is shipped and saved, nothing happened to it
+                since. Its row stays; as soon as size, time or name differ from the row, it goes
+                back to `tracking`, which resumes it at its offset once its bytes prove it.
+
+Neither ever leaves out a byte that nobody decided to leave out: what has a checkpoint is never
+too old, and a file at rest is compared with what was saved of it at every scan.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Collection, Iterable
+
+from kagent import model
+
+OPEN_FILES_MAX = 10_000  # below it, no file that is still needed is closed
+
+
+class Resting:
+    """Files of one flow that are seen and not open."""
+
+    def __init__(self, ignore_older_s: float | None) -> None:
+        """Know of none yet."""
+        self._ignore_older_s = ignore_older_s
+        self._too_old: dict[model.FileIdentity, set[tuple[int, int]]] = {}
+        self._at_rest: set[str] = set()  # tail_ids
+
+    def close(self, tail_id: str) -> None:
+        """Note that a file was closed, whose row says how it was."""
+        self._at_rest.add(tail_id)
+
+    def awake(
+        self,
+        sightings: Iterable[model.Sighting],
+        known: Collection[model.FileIdentity],
+        rows: Iterable[model.Checkpoint],
+        begun_at_end: Collection[str],
+        now_s: float,
+    ) -> list[model.Sighting]:
+        """Return the sightings of files that are open or need to be.
+
+        Args:
+            sightings: What one scan saw.
+            known: Identities of open files.
+            rows: Checkpoints of files that are not open.
+            begun_at_end: Paths of files that `start_at` begins at their end: nothing old comes
+                of them.
+            now_s: Wall-clock time, as file times are.
+        """
+        groups: dict[model.FileIdentity, list[model.Sighting]] = collections.defaultdict(list)
+        for sighting in sightings:
+            groups[sighting.identity].append(sighting)
+        by_inode: dict[int, list[model.Checkpoint]] = collections.defaultdict(list)
+        for row in rows:
+            by_inode[row.identity.inode].append(row)
+        is_crowded = len(groups) > OPEN_FILES_MAX
+        awake: list[model.Sighting] = []
+        too_old = {}
+        for identity, group in groups.items():
+            if identity not in known:
+                found = by_inode.get(identity.inode, [])
+                if len(found) == 1 and self._is_at_rest(group, found[0], is_crowded=is_crowded):
+                    self._at_rest.add(found[0].tail_id)
+                    continue
+                if not found and self._is_too_old(group, begun_at_end, now_s):
+                    too_old[identity] = _looks(group)
+                    continue
+            awake += group
+        self._too_old = too_old
+        return awake
+
+    def _is_at_rest(
+        self, group: list[model.Sighting], row: model.Checkpoint, *, is_crowded: bool
+    ) -> bool:
+        is_as_saved = (
+            row.identity == group[0].identity
+            and row.size == row.offset == group[0].size
+            and row.mtime_ns == group[0].mtime_ns
+            and row.paths == tuple(sorted(one.path for one in group))
+            and not row.ranges
+        )
+        if not is_as_saved:
+            self._at_rest.discard(row.tail_id)
+        return is_as_saved and (is_crowded or row.tail_id in self._at_rest)
+
+    def _is_too_old(
+        self, group: list[model.Sighting], begun_at_end: Collection[str], now_s: float
+    ) -> bool:
+        if self._ignore_older_s is None or group[0].path in begun_at_end:
+            return False
+        known = self._too_old.get(group[0].identity)
+        if known is not None:
+            return known == _looks(group)
+        return now_s - group[0].mtime_ns / 1e9 > self._ignore_older_s
+
+
+def _looks(group: list[model.Sighting]) -> set[tuple[int, int]]:
+    return {(one.size, one.mtime_ns) for one in group}
