@@ -19,7 +19,10 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from kagent import model, options, patterns
+from kagent import frame, model, options, patterns
+
+# A field called `multiline` would hide the module from its own annotation.
+from kagent.multiline import Setting
 
 RELIST_S = 10.0
 # A change within the tick of the file system's clock (10 ms at most) that follows a listing does
@@ -44,8 +47,58 @@ class SourceOptions(options.Options):
     rotate_wait: Annotated[float, options.Duration(1.0, 86400.0)] = 300.0
     """How long a file that was renamed away is read on after its last byte."""
 
+    decode: frame.Decode = "none"
+    """Take the lines of a container apart first: cri (kubelet, containerd, CRI-O) or docker
+    (json-file). What is shipped is their text. A line that is not in the format is shipped as it
+    is, and counted."""
+
+    multiline: Setting = None
+    """Lines that belong together are one record. A preset: java, python, go, ruby, or csv, where
+    a record goes on within quotes; or patterns of your own."""
+
+    encoding: frame.Encoding = "bytes"
+    """The encoding of the files. bytes are shipped as they stand; all else becomes UTF-8, and what
+    is no text in the encoding becomes U+FFFD, and is counted. utf-16 goes by the byte order mark,
+    without one it is utf-16le."""
+
+    delimiter: str = pydantic.Field(default="\n", min_length=1, max_length=16)
+    """What ends a line: in double quotes, with escapes such as "\\r\\n" or "\\0". Each character
+    up to U+00FF is one byte; in UTF-16 it is a character."""
+
+    terminator: Literal["keep", "strip"] = "keep"
+    """Whether records keep the delimiter; strip drops a line with nothing else, and counts it."""
+
+    header_lines: int = pydantic.Field(default=0, ge=0, le=1000)
+    """The first lines of each file, which are no records; they are counted as dropped. Only lines
+    within the first MiB."""
+
+    final_line: Annotated[float | None, options.DurationOrNever(1.0, 30 * 86400.0)] = None
+    """When a last line without its delimiter is shipped all the same: after so long without
+    growth, or 'never' before the file is given up, which is the default. What is written to the
+    line later is a record of its own."""
+
+    ignore_older: Annotated[float, options.Duration(1.0, 3650 * 86400.0)] | None = None
+    """Files to which nothing had happened for so long when they were first seen are left alone
+    until they change; then they are read from their beginning. Files that `start_at` begins at
+    their end are not concerned."""
+
+    close_inactive: Annotated[float, options.Duration(1.0, 30 * 86400.0)] = 600.0
+    """With more than 10,000 files open, those that are shipped to their end and have not grown for
+    so long are closed; they are looked at by name, and opened again when they change."""
+
     max_line: Annotated[int, options.Size(1024, 10 * 1024**2)] = 1024**2
     """The longest line that stays one record; see `oversize` for longer ones."""
+
+    def records(self) -> frame.Frame:
+        """Return what the options say of records."""
+        return frame.Frame(
+            delimiter=self.delimiter,
+            is_stripped=self.terminator == "strip",
+            encoding=self.encoding,
+            decode=self.decode,
+            header_lines=self.header_lines,
+            multiline=self.multiline.resolve() if self.multiline else None,
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -101,7 +101,9 @@ class Flow:
         record_bytes_max = min(
             settings.source.max_line + 1, limits.record_bytes_max - self._batcher.key_bytes
         )
-        rules = split.Rules(record_bytes_max, settings.oversize)
+        rules = split.Rules(
+            record_bytes_max, settings.oversize, settings.source.records(), clock.monotonic
+        )
         faults = opening.Faults(settings.name)
         opener = opening.Opener(faults, settings.source, rules, files, chooser)
         self.roster = roster.Roster(
@@ -118,6 +120,7 @@ class Flow:
         self._unburied: list[tuple[float, model.DeadLetter]] = []
         self._dead_letter_error = ""
         self._said: tuple[str, float] = ("", float("-inf"))
+        self._said_oddities = ((0, 0, 0), float("-inf"))
         self.condition = self._observe()
 
     # --- life ---------------------------------------------------------------------------------
@@ -216,6 +219,9 @@ class Flow:
         """Account for a chunk that was read, and send it on its way."""
         chunk = result.chunk
         self.counters.read_bytes += chunk.end - chunk.start
+        self.counters.undecoded_lines += result.undecoded
+        self.counters.replaced_sequences += result.replaced
+        self.counters.expired_patterns += result.expired
         if not chunk.records:
             self._settle(chunk)
         elif result.is_dead:
@@ -390,6 +396,7 @@ class Flow:
 
     def _say_condition(self) -> None:
         """Log that the flow is blocked, once and then each minute, and that it is not any more."""
+        self._say_oddities()
         now = self._clock.monotonic()
         said, at = self._said
         kind, text = self._trouble()
@@ -399,3 +406,19 @@ class Flow:
         elif said and not kind:
             _log.info("delivering again flow=%s", self.settings.name)
             self._said = ("", now)
+
+    def _say_oddities(self) -> None:
+        """Log what is odd about the lines themselves, at most once a minute, and no content."""
+        counts = self.condition.counts
+        odd = (counts.undecoded_lines, counts.replaced_sequences, counts.expired_patterns)
+        said, at = self._said_oddities
+        now = self._clock.monotonic()
+        if odd == said or now - at < SAY_AGAIN_S:
+            return
+        self._said_oddities = (odd, now)
+        _log.warning(
+            "lines were odd flow=%s undecoded_lines=%d replaced_sequences=%d expired_patterns=%d; "
+            "they are shipped all the same",
+            self.settings.name,
+            *odd,
+        )

@@ -53,6 +53,9 @@ class Counts:
     throttled_records: int
     ambiguous_calls: int
     ambiguous_records: int
+    undecoded_lines: int
+    replaced_sequences: int
+    expired_patterns: int
 
     @property
     def buffered_bytes(self) -> int:
@@ -80,6 +83,9 @@ class FlowCounters:
     throttled_records: int = 0
     ambiguous_calls: int = 0
     ambiguous_records: int = 0
+    undecoded_lines: int = 0  # not in the format of `decode`, shipped as they are
+    replaced_sequences: int = 0  # no text in `encoding`, shipped as U+FFFD
+    expired_patterns: int = 0  # lines for which a pattern took too long: as if it did not match
 
     def count_receipt(self, receipt: model.Receipt) -> None:
         """Count what one call did, in the meaning that the Java agent gives the five.

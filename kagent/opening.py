@@ -12,7 +12,7 @@ import logging
 import random
 from collections.abc import Sequence
 
-from kagent import discovery, model, options, proof, split, tail, tracking
+from kagent import discovery, framing, model, options, proof, split, tail, tracking
 
 _log = logging.getLogger("kagent.flow")
 
@@ -122,7 +122,7 @@ class Opener:
         tail_id = resume.checkpoint.tail_id
         if resume.is_rolled_back:
             # An older frontier may stand within a line: all of it goes again.
-            line_end = proof.last_line_end(self._files, handle, resume.offset)
+            line_end = self._last_line_end(handle, resume.offset)
             offset = max(line_end, resume.checkpoint.start)
             resume, tail_id = dataclasses.replace(resume, offset=offset), self._new_id()
         return tail.Tail.resumed(resume, tail_id, handle, self._rules, self._files, now)
@@ -204,8 +204,13 @@ class Opener:
 
     def _start_offset(self, start: tracking.Start, handle: int) -> int:
         if start.is_first_scan and self._source.start_at == "end":
-            return proof.last_line_end(self._files, handle, start.sightings[0].size)
+            return self._last_line_end(handle, start.sightings[0].size)
         return 0
+
+    def _last_line_end(self, handle: int, size: int) -> int:
+        head = self._files.read(handle, 0, framing.HEAD_BYTES)
+        delimiter, unit = framing.delimiter_of(self._rules.frame, head)
+        return proof.last_line_end(self._files, handle, size, delimiter, unit)
 
     def _new_id(self) -> str:
         return f"{self._chooser.getrandbits(128):032x}"

@@ -192,6 +192,34 @@ class Duration:
         )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class DurationOrNever(Duration):
+    """Marks a field as a duration in seconds, or None, which is written 'never'."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: pydantic.GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Describe the text that is accepted."""
+        pattern = f"^never$|{DURATION_PATTERN}"
+        return {"type": "string", "pattern": pattern, EXPECTED_KEY: self.expected}
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: pydantic.GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Validate what was written."""
+        return core_schema.no_info_plain_validator_function(self.validate_or_never)
+
+    @property
+    def expected(self) -> str:
+        """What is allowed, as a message says it."""
+        low, high = format_duration(self.low_s), format_duration(self.high_s)
+        return f"'never', or a duration with a unit, from {low} to {high}"
+
+    def validate_or_never(self, value: object) -> float | None:
+        """Return the seconds, None for 'never'; raise NotAllowedError for all else."""
+        return None if value == "never" else self.validate(value)
+
+
 def _parse_within(
     parse: Callable[[object], float],
     value: object,

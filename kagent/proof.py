@@ -50,18 +50,26 @@ def gather_evidence(
     return model.Evidence(digest(head) == checkpoint.fingerprint.digest, frozenset(held))
 
 
-def last_line_end(files: model.Files, handle: int, size: int) -> int:
-    """Return the offset after a file's last newline, 0 if it has none.
+def last_line_end(
+    files: model.Files, handle: int, size: int, delimiter: bytes = b"\n", unit: int = 1
+) -> int:
+    """Return the offset after a file's last delimiter, 0 if it has none.
+
+    A delimiter begins at a multiple of `unit`. One that overlaps itself is not told apart.
 
     A last line longer than LAST_LINE_BYTES_MAX is not searched to its start: its end counts.
     """
     end = size
     while end > max(0, size - LAST_LINE_BYTES_MAX):
         start = max(0, end - _BLOCK_BYTES)
-        found = files.read(handle, start, end - start).rfind(b"\n")
+        data = files.read(handle, start, end - start)
+        found = data.rfind(delimiter)
+        while found >= 0 and (start + found) % unit:
+            found = data.rfind(delimiter, 0, found + len(delimiter) - 1)
         if found >= 0:
-            return start + found + 1
-        end = start
+            return start + found + len(delimiter)
+        # Half a delimiter may stand at the block's beginning.
+        end = start + len(delimiter) - 1 if start else 0
     return end if end == 0 else size
 
 

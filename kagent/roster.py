@@ -24,7 +24,17 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from kagent import discovery, firstscan, model, opening, options, split, tail, tracking
+from kagent import (
+    discovery,
+    firstscan,
+    model,
+    opening,
+    options,
+    resting,
+    split,
+    tail,
+    tracking,
+)
 
 UNLINKED_WAIT_S = 10.0
 HOT_POLL_S = 0.25
@@ -70,6 +80,11 @@ class Roster:
         self.is_scanned = False  # a scan was done in this incarnation
         self._flow = flow
         self._rotate_wait_s = source.rotate_wait
+        self._final_line_s = source.final_line
+        self._quiet_s = source.multiline.timeout if source.multiline else None
+        self._close_inactive_s = source.close_inactive
+        self._is_begun_at_end = source.start_at == "end"
+        self._resting = resting.Resting(source.ignore_older)
         self._ttl_s = ttl_s
         self._files = files
         self._clock = clock
@@ -134,6 +149,13 @@ class Roster:
         for fault in result.faults:
             self._faults.report(fault.path, fault.reason)
         first_scan_paths = self._first_scans.note(result.sightings, result.failed)
+        sightings = self._resting.awake(
+            result.sightings,
+            {one.identity for one in self.tails.values()},
+            self._rows.values(),
+            first_scan_paths if self._is_begun_at_end else (),
+            self._clock.time(),
+        )
         decisions = self._opener.reconcile(
             [
                 tracking.TailFacts(one.tail_id, one.identity, one.paths, one.known_end)
@@ -141,7 +163,7 @@ class Roster:
                 if one.state != "truncated"
             ],
             list(self._rows.values()),
-            result.sightings,
+            sightings,
             first_scan_paths,
         )
         for tail_id, seen in decisions.seen.items():
@@ -330,6 +352,8 @@ class Roster:
                 self._guard(one, functools.partial(one.poll, now), now)
             if is_all and one.state == "left":
                 self._retire(one, now)
+        if is_all and len(self.tails) > resting.OPEN_FILES_MAX:
+            self._close_inactive(now)
 
     def read(self, credit_bytes: int) -> split.Split | None:
         """Read and split a block of the next file that has one; None if none has.
@@ -340,14 +364,19 @@ class Roster:
         now = self._clock.monotonic()
         for _ in range(len(self._turns)):
             one = self.tails.get(self._turns[0])
-            is_final = one is not None and self._is_ending(one, now)
+            is_final = one is not None and (
+                self._is_ending(one, now) or self._is_overdue(one, now)
+            )
+            is_quiet = one is not None and self._is_quiet(one, now)
             if one is None or one.handle is None:
                 self._turns.popleft()
                 continue
             self._turns.rotate(-1)
-            if not one.is_durable or (one.is_exhausted and not is_final):
+            if not one.is_durable or (one.is_exhausted and not (is_final or is_quiet)):
                 continue
-            reading = functools.partial(one.read, credit_bytes, now, is_final=is_final)
+            reading = functools.partial(
+                one.read, credit_bytes, now, is_final=is_final, is_quiet=is_quiet
+            )
             result = self._guard(one, reading, now)
             if is_final and one.unread_bytes == 0:
                 one.is_finished = True
@@ -383,6 +412,21 @@ class Roster:
         size = self._guard(one, functools.partial(one.poll, now), now)
         return size is not None and self._is_silent(one, now)
 
+    def _is_overdue(self, one: tail.Tail, now: float) -> bool:
+        """The last line waited for its end as long as `final_line` says."""
+        return one.unread_bytes > 0 and self._has_not_grown(one, self._final_line_s, now)
+
+    def _is_quiet(self, one: tail.Tail, now: float) -> bool:
+        """The last record waited for more lines as long as `multiline.timeout` says."""
+        return one.is_growing and self._has_not_grown(one, self._quiet_s, now)
+
+    def _has_not_grown(self, one: tail.Tail, wait_s: float | None, now: float) -> bool:
+        """No byte came for so long, up to this moment; never if it is None."""
+        if wait_s is None or one.handle is None or now - one.grown < wait_s:
+            return False
+        size = self._guard(one, functools.partial(one.poll, now), now)
+        return size is not None and now - one.grown >= wait_s
+
     def _is_silent(self, one: tail.Tail, now: float) -> bool:
         """Nobody is expected to write to a file that was left."""
         wait_s = UNLINKED_WAIT_S if one.is_unlinked else self._rotate_wait_s
@@ -408,6 +452,23 @@ class Roster:
         del self.tails[one.tail_id]
         self._rows[one.tail_id] = row
         self._say(logging.INFO, "file retired", one, f"offset={row.offset}")
+
+    def _close_inactive(self, now: float) -> None:
+        """Close files of which everything is shipped and saved and that nobody writes to."""
+        excess = len(self.tails) - resting.OPEN_FILES_MAX
+        for one in sorted(self.tails.values(), key=lambda one: one.grown)[:excess]:
+            is_shipped = one.unread_bytes == 0 and one.ledger.is_settled and one.is_durable
+            is_saved = not one.is_changed and one.tail_id not in self._saved_in
+            is_inactive = now - one.grown >= self._close_inactive_s
+            if one.handle is None or one.state != "followed" or one.scans_unseen:
+                continue
+            if is_shipped and is_saved and is_inactive and one.size == one.position:
+                row = self._guard(one, functools.partial(one.checkpoint, now), now)
+                if row is not None:
+                    self._files.close(one.handle)
+                    del self.tails[one.tail_id]
+                    self._rows[one.tail_id] = row
+                    self._resting.close(one.tail_id)
 
     def _guard(self, one: tail.Tail, act: Callable[[], _T], now: float) -> _T | None:
         """Do something with a file; a fault of it is its own, a truncation begins a new tail."""

@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-from kagent import ledger, model, proof, split, tracking
+from kagent import framing, ledger, model, proof, split, tracking
 
 BLOCK_BYTES = 1024**2
 RANGES_MAX = 256  # settled ranges saved above the offset
@@ -85,6 +85,10 @@ class Tail:
         self._scanned = start  # no newline between the position and here
         self._searched = b""  # the bytes just before there, if they were searched
         self._line_end: _LineEnd | None = None
+        self.header: list[bytes] = []  # the lines that `header_lines` skips, once they are known
+        self._header_end: int | None = None
+        is_framed = rules.frame.digest != ""
+        self._framer = framing.Framer(tail_id, rules) if is_framed else None
         self.row = self._row(model.Frontier(start, proof.digest(self._frontier)), (), ())
 
     @classmethod
@@ -137,6 +141,11 @@ class Tail:
     def unread_bytes(self) -> int:
         """Bytes that are known to be there, and not split."""
         return max(0, self.size - self.position)
+
+    @property
+    def is_growing(self) -> bool:
+        """Whole lines wait for a record's end, which nothing but silence may bring."""
+        return self._framer is not None and self._framer.growing_from == self.position
 
     @property
     def lost_bytes(self) -> int:
@@ -192,24 +201,31 @@ class Tail:
                 self._forget_search()
         self.mtime_ns = sighting.mtime_ns
 
-    def read(self, credit_bytes: int, now: float, *, is_final: bool = False) -> split.Split | None:
+    def read(
+        self, credit_bytes: int, now: float, *, is_final: bool = False, is_quiet: bool = False
+    ) -> split.Split | None:
         """Read and split the next block; None if no record is complete.
 
         Args:
             credit_bytes: What the records may cost in memory, RECORD_OVERHEAD_BYTES each included.
             now: Monotonic time.
             is_final: Nothing will be written any more: the last line ends with the file.
+            is_quiet: The last record ends with the last whole line.
 
         Raises:
             TruncatedError: the file's bytes are not the ones that were read before.
             OSError: as the system says.
         """
         assert self.handle is not None
+        if self._framer is not None and self._header_end is None and not self._begin(is_final):
+            return None
         start, region_end = self.ledger.gap()
         if start != self._frontier_at:
             self._jump(start)
-        size = max(self._rules.record_bytes_max + 1, min(BLOCK_BYTES, credit_bytes // 8))
-        is_open = region_end is None and not is_final and self._line_end is None
+        if self._header_end is not None and start < self._header_end:
+            return self._skip_header(start, min(self._header_end, region_end or self.size), now)
+        size, lines_max = self._room(credit_bytes)
+        is_open = region_end is None and not (is_final or is_quiet) and self._line_end is None
         if is_open and self._is_worth_a_search(start) and not self._search():
             return None
         block = self._read_block(start, size)
@@ -222,19 +238,9 @@ class Tail:
             return None
         is_closed = end == region_end or (is_final and end >= self.size)
         if self._line_end is not None:
-            if end < min(start + self._rules.record_bytes_max, self._line_end.offset):
-                self._forget_search()  # the file was cut within the line
-                return None
             return self._cut_line(block, now)
-        # Beside one record a line there is one for each further part of an oversize line.
-        parts_max = size // self._rules.record_bytes_max + 1
-        lines_max = max(1, (credit_bytes - size) // model.RECORD_OVERHEAD_BYTES - parts_max)
-        result = split.split_block(
-            block,
-            self.tail_id,
-            self._rules,
-            lines_max=min(split.LINES_MAX, lines_max),
-            is_closed=is_closed,
+        result = self._split(
+            block, lines_max, is_closed=is_closed, is_quiet=is_quiet and end >= self.size
         )
         chunk = result.chunk
         if result.is_long and chunk.end == start:
@@ -242,7 +248,7 @@ class Tail:
             return self._find_line_end(
                 block, closed_end if region_end is None else region_end, now
             )
-        if not result.is_long and block.data.find(b"\n", chunk.end - start) < 0:
+        if not result.is_long and self._is_looked_through(result, block):
             self._note_searched(start, block.data)
         return self._issue(result, block.data, now) if chunk.end > start else None
 
@@ -354,6 +360,68 @@ class Tail:
             raise TruncatedError
         return model.Block(start, data[proof:])
 
+    def _room(self, credit_bytes: int) -> tuple[int, int]:
+        """Return how many bytes to read, and how many records a credit allows of them."""
+        framer, least, growth = self._framer, self._rules.record_bytes_max + 1, 1
+        if framer is not None:
+            least, growth = framer.block_bytes_min, framer.growth
+        size = max(least, min(BLOCK_BYTES, credit_bytes // (8 * growth)))
+        # Beside one record a line there is one for each further part of an oversize line.
+        parts_max = size // (least - 1) + 1
+        records = (credit_bytes - growth * size) // model.RECORD_OVERHEAD_BYTES - parts_max
+        return size, min(split.LINES_MAX, max(1, records))
+
+    def _split(
+        self, block: model.Block, lines_max: int, *, is_closed: bool, is_quiet: bool
+    ) -> split.Split:
+        if self._framer is not None and not self._rules.frame.is_plain:
+            return self._framer.split_block(
+                block, lines_max, is_closed=is_closed, is_quiet=is_quiet
+            )
+        return split.split_block(
+            block, self.tail_id, self._rules, lines_max=lines_max, is_closed=is_closed
+        )
+
+    def _is_looked_through(self, result: split.Split, block: model.Block) -> bool:
+        """Return whether what is left of a block gives no record before more bytes come."""
+        if self._framer is not None and not self._rules.frame.is_plain:
+            return result.is_looked_through
+        return block.data.find(b"\n", result.chunk.end - block.start) < 0
+
+    def _line_end_in(self, data: bytes, at: int, offset: int) -> int:
+        """Return the index behind the first delimiter that ends behind `at`, -1 if none does."""
+        if self._framer is not None:
+            return self._framer.find_line_end(data, at, offset)
+        return data.find(b"\n", max(0, at)) + 1 or -1
+
+    def _begin(self, is_final: bool) -> bool:  # noqa: FBT001 -- passed on from read
+        """Look at the file's head; return whether it says all that later lines depend on."""
+        assert self.handle is not None
+        assert self._framer is not None
+        wanted = self._rules.frame.header_lines
+        head = self._files.read(
+            self.handle, 0, framing.HEADER_BYTES_MAX if wanted else framing.HEAD_BYTES
+        )
+        self._framer.begin(head)
+        self.header, end = self._framer.header(head)
+        is_there = len(self.header) == wanted or len(head) == framing.HEADER_BYTES_MAX
+        # Only a byte order mark says that of UTF-16.
+        bytes_min = framing.HEAD_BYTES if self._rules.frame.encoding == "utf-16" else 0
+        if not is_final and not (is_there and len(head) >= bytes_min):
+            self._scanned = max(self._scanned, len(head))
+            return False
+        self._header_end = end if is_there else len(head)
+        return True
+
+    def _skip_header(self, start: int, end: int, now: float) -> split.Split | None:
+        """Drop header lines by rule."""
+        block = self._read_block(start, end - start)
+        if not block.data:
+            return None
+        end = start + len(block.data)
+        chunk = model.Chunk(self.tail_id, [], [], [], start, end, end - start)
+        return self._issue(split.Split(chunk), block.data, now)
+
     def _issue(self, result: split.Split, data: bytes, now: float) -> split.Split:
         """Account for a chunk that was cut from the front of data."""
         chunk = result.chunk
@@ -381,6 +449,8 @@ class Tail:
 
     def _forget_search(self) -> None:
         self._scanned, self._searched, self._line_end = self._frontier_at, b"", None
+        if self._framer is not None:
+            self._framer.forget()
 
     def _note_searched(self, at: int, data: bytes) -> None:
         """Note that no newline is in data, which was read at an offset, nor before it."""
@@ -392,19 +462,26 @@ class Tail:
         """Read behind what was searched, proving the bytes before; None if they changed."""
         assert self.handle is not None
         at = self._scanned - len(self._searched)
+        if self._framer is not None and self.is_growing:
+            at = min(at, self._framer.looked_at)
         data = self._files.read(self.handle, at, BLOCK_BYTES)
-        if data.startswith(self._searched):
+        if data[: self._scanned - at].endswith(self._searched):
             return at, data
         self._forget_search()
         return None
 
     def _search(self) -> bool:
-        """Look for a newline behind what was searched before; return whether there is one."""
+        """Look behind what was searched before; return whether a record may be decided now."""
+        framer, is_growing = self._framer, self.is_growing
         read = self._read_on()
         if read is None:
             return False
         at, data = read
-        if data.find(b"\n", self._scanned - at) >= 0:
+        if framer is not None and is_growing:
+            behind = data[framer.looked_at - at :]
+            if framer.look_on(behind, is_more=len(data) == BLOCK_BYTES):
+                return True
+        elif self._line_end_in(data, self._scanned - at, at) >= 0:
             return True
         self._note_searched(at, data)
         return False
@@ -417,9 +494,9 @@ class Tail:
         for _ in range(SEARCH_BLOCKS_MAX):
             if closed_end is not None:
                 data = data[: closed_end - at]
-            found = data.find(b"\n", searched_to - at)
+            found = self._line_end_in(data, searched_to - at, at)
             if found >= 0 or at + len(data) == closed_end:
-                end = found + 1 if found >= 0 else len(data)
+                end = found if found >= 0 else len(data)
                 before = self._frontier if at == block.start else b""
                 last_bytes = before + data[max(0, end - model.FRONTIER_BYTES_MAX) : end]
                 last_bytes = last_bytes[-model.FRONTIER_BYTES_MAX :]
@@ -434,11 +511,18 @@ class Tail:
                 return None
         return None
 
-    def _cut_line(self, block: model.Block, now: float) -> split.Split:
+    def _cut_line(self, block: model.Block, now: float) -> split.Split | None:
         """Decide an oversize line whose end is known, or the next part of it."""
         assert self._line_end is not None
         end = self._line_end
-        result = split.cut_line(block.data, block.start, end.offset, self.tail_id, self._rules)
+        line_max = self._framer.line_max if self._framer else self._rules.record_bytes_max
+        if block.start + len(block.data) < min(block.start + line_max, end.offset):
+            self._forget_search()  # the file was cut within the line
+            return None
+        if self._framer is not None and not self._rules.frame.is_plain:
+            result = self._framer.cut_line(block.data, block.start, end.offset)
+        else:
+            result = split.cut_line(block.data, block.start, end.offset, self.tail_id, self._rules)
         if result.chunk.end < end.offset:
             return self._issue(result, block.data, now)
         result.chunk.read_time = now

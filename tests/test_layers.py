@@ -23,6 +23,7 @@ LAYERS = {
     "model": 0,
     "options": 0,
     "errors": 0,
+    "frame": 0,
     # L1: pure, and what the operating system and the operator's values are seen through
     "tracking": 1,
     "split": 1,
@@ -35,6 +36,11 @@ LAYERS = {
     "firstscan": 1,
     "proof": 1,
     "generations": 1,
+    "framing": 1,
+    "transcode": 1,
+    "decode": 1,
+    "multiline": 1,
+    "resting": 1,
     "system": 1,
     # L2: each does one thing to the world
     "tail": 2,
@@ -78,6 +84,10 @@ WITHIN_A_LAYER = {
     ("batch", "pace"): "what goes into a request depends on what may be sent",
     ("roster", "opening"): "the tails of a flow are opened by a part of it",
     ("model", "errors"): "a receipt carries the error that set it back; errors knows nothing",
+    ("framing", "split"): "one law of oversize lines, one form of what comes of a block",
+    ("framing", "transcode"): "its first stage",
+    ("framing", "decode"): "its second stage",
+    ("framing", "multiline"): "its third stage",
     ("agent", "supervisor"): "the agent's part: L5 is one root and what it is made of",
     ("agent", "adoption"): "as above",
     ("agent", "report"): "as above",
@@ -92,6 +102,7 @@ ALLOWED_AHEAD = {("batch", "pack"), ("batch", "pace")}  # designed, not used yet
 ENGINE = {
     "model", "errors", "tracking", "split", "pack", "batch", "pace", "ledger", "metrics",
     "patterns", "firstscan", "proof", "options", "tail", "discovery", "opening", "roster", "flow",
+    "frame", "framing", "transcode", "decode", "multiline", "resting",
 }  # fmt: skip
 WORLDLY = {
     "asyncio", "fcntl", "glob", "mmap", "pathlib", "select", "shutil", "signal", "socket",
@@ -109,6 +120,8 @@ LONG_FILES = {
     "flow.py": "one step of a flow, read from top to bottom",
     "model.py": "the nouns and seams on one page, mostly docstrings",
     "roster.py": "the life of a tail: what is there, read, settled and saved share one state",
+    "framing.py": "the three stages of a record and the law of long ones",
+    "multiline.py": "the patterns of the presets, which are one table, and what applies them",
     "tail.py": "reads, proofs and rows of one file hold one invariant: the frontier",
 }
 

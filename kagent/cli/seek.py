@@ -20,6 +20,7 @@ from kagent import (
     checkpoint,
     config,
     discovery,
+    framing,
     model,
     patterns,
     proof,
@@ -67,10 +68,14 @@ def run(config_option: str | None, name: str, path: str, wished: str) -> int:
         raise click.UsageError(f"there is no flow '{printable(name)}'; the flows are: {names}")
     try:
         with _opened(flow, path) as target:
-            offset = offset_of(wished, target)
+            head = target.files.read(target.handle, 0, framing.HEAD_BYTES)
+            delimiter, unit = framing.delimiter_of(flow.source.records(), head)
+            offset = offset_of(wished, target, delimiter, unit)
             with _as_owner(loaded.state_dir):
                 before = _move(loaded, name, offset, target)
-            is_inside_line = offset and target.files.read(target.handle, offset - 1, 1) != b"\n"
+            before_offset = max(0, offset - len(delimiter))
+            ahead = target.files.read(target.handle, before_offset, len(delimiter))
+            is_inside_line = offset and (ahead != delimiter or offset % unit)
     except (RefusedError, OSError) as error:
         click.echo(f"kagent: nothing was moved: {printable(str(error))}", err=True)
         return 1
@@ -86,8 +91,8 @@ def run(config_option: str | None, name: str, path: str, wished: str) -> int:
     return 0
 
 
-def offset_of(wished: str, target: Target) -> int:
-    """Return the offset that is meant; `end` is after the last newline, as in `start_at`.
+def offset_of(wished: str, target: Target, delimiter: bytes, unit: int) -> int:
+    """Return the offset that is meant; `end` is after the last delimiter, as in `start_at`.
 
     Raises:
         RefusedError: the file is not so long.
@@ -95,7 +100,7 @@ def offset_of(wished: str, target: Target) -> int:
     if wished == "start":
         return 0
     if wished == "end":
-        return proof.last_line_end(target.files, target.handle, target.size)
+        return proof.last_line_end(target.files, target.handle, target.size, delimiter, unit)
     if int(wished) > target.size:
         raise RefusedError(f"{target.sightings[0].path} has only {target.size} bytes")
     return int(wished)
