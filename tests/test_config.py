@@ -252,8 +252,8 @@ def test_the_example_that_is_shipped_is_right() -> None:
     """What a user copies works as it is."""
     loaded = config.load(str(ROOT / "config" / "kagent.yaml"), {})
 
-    assert ["nginx", "audit"] == [flow.name for flow in loaded.flows]
-    assert ["kinesis web-logs", "firehose audit"] == [
+    assert ["nginx", "audit", "shop"] == [flow.name for flow in loaded.flows]
+    assert ["kinesis web-logs", "firehose audit", "kinesis shop-logs"] == [
         flow.destination.description for flow in loaded.flows
     ]
 

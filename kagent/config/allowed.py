@@ -35,7 +35,7 @@ def describe(schema: Schema, root: Schema) -> str:
 
 def resolve(schema: Schema, root: Schema) -> Schema:
     """Return a schema with its reference followed, and as if it did not allow null."""
-    if "anyOf" in schema:
+    while "anyOf" in schema:
         schema = next(one for one in schema["anyOf"] if one.get("type") != "null")
     if "$ref" in schema:
         definition: Schema = root["$defs"][schema["$ref"].rpartition("/")[2]]

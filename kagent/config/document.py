@@ -107,7 +107,8 @@ class _Composer:
             content = scalars.substitute(content, self._environ)
         except ValueError as error:
             self._report(place, path, str(error))
-        if _NO_TEXT.search(event.value):
+        is_delimiter = path.rpartition(".")[2] == "delimiter"  # the one value that is bytes
+        if _NO_TEXT.search(event.value.replace("\0", "") if is_delimiter else event.value):
             self._report(place, path, "holds a character that no text can hold")
         value = scalars.resolve(content) if event.implicit[0] else content
         return nodes.Scalar(path, place, value, event.value, "${" in event.value)

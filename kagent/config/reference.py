@@ -108,7 +108,9 @@ def _section(path: str, part: allowed.Schema, root: allowed.Schema) -> Iterator[
         what += "".join(f", see `{name}`" for name, _ in below)
         default = "required" if key in part.get("required", []) else ""
         if _is_default_shown(child):
-            default = f"`{_written_default(child)}`"
+            written = _written_default(child)
+            is_shown = not isinstance(written, str) or written.isprintable()
+            default = f"`{written if is_shown else json.dumps(written)}`"
         meaning = child.get("description", "")
         yield f"| `{key}` | {_cell(what)} | {_cell(default)} | {_cell(meaning)} |"
     yield ""
