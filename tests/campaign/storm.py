@@ -102,7 +102,7 @@ def run(options: argparse.Namespace, root: pathlib.Path) -> dict[str, Any]:
         writer.start()
         started = time.monotonic()
         next_kill = started + options.kill_every
-        while writer.is_alive() or counts(ready)["lines_distinct"] < options.lines:
+        while not is_over(writer, ready, root, options.lines):
             if time.monotonic() > deadline:
                 break
             if daemon.poll() is not None:
@@ -136,6 +136,15 @@ def run(options: argparse.Namespace, root: pathlib.Path) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "exit_code": exit_code,
     }
+
+
+def is_over(writer: Writer, ready: dict[str, Any], root: pathlib.Path, lines: int) -> bool:
+    """Return whether all was written, has arrived, and is known to have.
+
+    A line whose answer was lost has arrived before the daemon can know it.
+    """
+    has_arrived = not writer.is_alive() and counts(ready)["lines_distinct"] >= lines
+    return has_arrived and not wrong_offsets(root)
 
 
 def start_service(options: argparse.Namespace) -> subprocess.Popen[str]:
