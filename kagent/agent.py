@@ -56,7 +56,7 @@ class Agent:
             loaded.dead_letter_dir, loaded.dead_letter.max_bytes, self._clock
         )
         self._checkpoints = checkpoint.CheckpointThread(
-            self._store, dead_letters, loaded.checkpoint.interval, self._clock
+            self._store, dead_letters, loaded.checkpoint.round_s, self._clock
         )
         self._flows = supervisor.Supervisor(
             loaded, system.OsFiles(), self._clock, self._checkpoints

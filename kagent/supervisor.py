@@ -226,7 +226,7 @@ class Supervisor:
             oversize=one.oversize,
             max_in_flight=one.max_in_flight,
             max_buffer_bytes=one.max_buffer,
-            checkpoint_interval_s=loaded.checkpoint.interval,
+            checkpoint_interval_s=loaded.checkpoint.round_s,
             checkpoint_ttl_s=loaded.checkpoint.ttl,
             destination=one.destination.description,
         )

@@ -368,3 +368,12 @@ def test_question_has_a_deadline(thread: checkpoint.CheckpointThread) -> None:
     """The main thread does not hang with the disk."""
     with pytest.raises(TimeoutError):
         thread.ask(lambda opened: opened.flows(), 0.01)
+
+
+def test_two_rounds_fit_into_the_configured_interval() -> None:
+    """What waits to be handed over and then to be written is durable within the interval."""
+    options = checkpoint.CheckpointOptions(interval="3s")
+
+    waits_s = [options.round_s, options.round_s]
+
+    assert options.interval == sum(waits_s)

@@ -43,3 +43,11 @@ class CheckpointOptions(options.Options):
 
     ttl: Annotated[float, options.Duration(3600.0, 3650 * 86400.0)] = 30 * 86400.0
     """How long, in running time, the position of a file is kept that no scan sees any more."""
+
+    @property
+    def round_s(self) -> float:
+        """How long rows wait to be handed over, and then, at most, to be written.
+
+        Half the interval each: whatever was accepted is durable within one.
+        """
+        return self.interval / 2
