@@ -91,6 +91,7 @@ class Flow:
         self.reports: queue.SimpleQueue[model.Report] = queue.SimpleQueue()
         self.hints: queue.SimpleQueue[str] = queue.SimpleQueue()  # directories to look at now
         self.counters = metrics.FlowCounters()
+        self.facts = model.StreamFacts()  # of the destination, when the service has said them
         self.in_flight = 0
         self._clock = clock
         self._submit = submit
@@ -177,6 +178,8 @@ class Flow:
             elif isinstance(report, model.Saved):
                 self._saved_sequence = max(self._saved_sequence, report.sequence)
                 self.roster.note_saved(report.sequence)
+            elif isinstance(report, model.StreamFacts):
+                self.facts = report
             else:
                 self._collect_dead_letter(report)
 

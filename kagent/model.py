@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from kagent import errors
@@ -219,12 +220,15 @@ class Refusal:
 class Receipt:
     """What one attempt did with a batch: all accepted but `refused`, or a setback for all.
 
+    `shards` are those of all records in the batch's order, as far as the answer names them; it is
+    filled in only when some records were refused: otherwise nobody needs to know.
     `is_ambiguous`: the body had gone out and no good answer came, so the service may have taken
     records that will be sent again. `submitted` and `received` are monotonic times.
     """
 
     batch: Batch
     refused: tuple[Refusal, ...] = ()
+    shards: Sequence[str] = ()
     setback: errors.DestinationError | None = None
     is_ambiguous: bool = False
     submitted: float = 0.0
@@ -239,6 +243,33 @@ class BatchLimits:
     request_bytes_max: int
     record_bytes_max: int  # data and partition key together
     has_partition_keys: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ShardRange:
+    """An open shard and the hash keys that it takes, `[start, end)` of the 2 ** 128 that exist."""
+
+    shard: str
+    start: int
+    end: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """What the service last said of a destination; a fact that is not known is empty or None.
+
+    `shards` are the open ones in the order of their hash keys, and tile all of them. `fault` is
+    why something is not known, such as a permission that is missing.
+    """
+
+    status: str = ""  # 'ACTIVE', 'UPDATING', ..., as the service spells it
+    mode: Literal["", "provisioned", "on-demand"] = ""
+    shards: tuple[ShardRange, ...] = ()
+    record_bytes_max: int | None = None  # data and partition key together
+    retention_hours: int | None = None
+    encryption: Literal["", "none", "kms"] = ""
+    takes_puts: bool = True  # False: a delivery stream whose source is not Direct PUT
+    fault: errors.DestinationError | None = None
 
 
 # --- what is saved ----------------------------------------------------------------------------
@@ -287,7 +318,7 @@ class DeadLettered:
     error: str = ""
 
 
-Report = Receipt | Saved | DeadLettered  # what a flow collects from its queue
+Report = Receipt | Saved | DeadLettered | StreamFacts  # what a flow collects from its queue
 
 # --- seams ------------------------------------------------------------------------------------
 

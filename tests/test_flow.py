@@ -744,3 +744,14 @@ def test_an_outage_is_said_after_a_while(caplog: pytest.LogCaptureFixture) -> No
     assert 'error="ConnectTimeout: no route"' in said[0]
     assert "hint: the network?" in said[0]
     assert said[1] == "delivering again flow=web"
+
+
+def test_facts_of_the_destination_are_kept() -> None:
+    """What the service said last is the flow's to use."""
+    rig = Rig()
+    facts = model.StreamFacts("ACTIVE", "provisioned", (model.ShardRange("s", 0, 2**128),))
+
+    rig.flow.reports.put(facts)
+    rig.step()
+
+    assert facts is rig.flow.facts
