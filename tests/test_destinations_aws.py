@@ -159,7 +159,7 @@ def test_all_threads_share_one_client(credentials_file: Path, endpoint_url: str)
     """Threads that ask at the same moment get the same client, built once."""
     write(credentials_file, ACCOUNT.access_key, ACCOUNT.secret_key)
     reached = aws.AwsOptions(region="eu-west-1", endpoint_url=endpoint_url)
-    client = aws.Client("kinesis", reached, 8)
+    client = aws.Shared(lambda: aws.connect("kinesis", reached, 8))
     barrier = threading.Barrier(8)
 
     def ask(_: int) -> int:

@@ -18,7 +18,7 @@ _SHARD = re.compile(r"\bshardId-[0-9]{12}\b")
 
 
 def ask(
-    client: aws.Client, call: verdicts.Call, parameters: Mapping[str, Any]
+    client: aws.Shared[Any], call: verdicts.Call, parameters: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """Make one API call and return the answer as botocore parsed it.
 

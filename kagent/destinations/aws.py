@@ -16,12 +16,15 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import os
+from collections.abc import Callable
 from concurrent import futures
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import pydantic
 
 from kagent import options
+
+_Value = TypeVar("_Value")
 
 
 class AwsOptions(options.Options):
@@ -47,27 +50,25 @@ class AwsOptions(options.Options):
     may arrive twice."""
 
 
-class Client:
-    """One service's client, shared by all sender threads of a destination.
+class Shared(Generic[_Value]):
+    """One thing of AWS's, such as a client, that all sender threads of a destination share.
 
-    The first thread that asks builds it while the others wait for the same outcome; without
+    The first thread that asks makes it while the others wait for the same outcome; without
     credentials on EC2 that can take seconds, and sixteen threads must not take them in turn. A
     failure is raised to all who waited for it, then forgotten: the next call tries again.
     """
 
-    def __init__(self, service: str, aws: AwsOptions, max_in_flight: int) -> None:
-        self._service = service
-        self._aws = aws
-        self._max_in_flight = max_in_flight
-        self._promise: dict[str, futures.Future[Any]] = {}  # at most one, under the service's name
+    def __init__(self, make: Callable[[], _Value]) -> None:
+        self._make = make
+        self._promise: dict[str, futures.Future[_Value]] = {}  # at most one
 
-    def get(self) -> Any:
-        """Return the botocore client, or raise why `connect` could not build it."""
-        mine: futures.Future[Any] = futures.Future()
-        promise = self._promise.setdefault(self._service, mine)  # atomic: one thread's own wins
+    def get(self) -> _Value:
+        """Return it, or raise why it could not be made."""
+        mine: futures.Future[_Value] = futures.Future()
+        promise = self._promise.setdefault("", mine)  # atomic: one thread's own wins
         if promise is mine:
             try:
-                mine.set_result(connect(self._service, self._aws, self._max_in_flight))
+                mine.set_result(self._make())
             except Exception as error:  # noqa: BLE001 -- raised below, here and where others wait
                 self.forget()
                 mine.set_exception(error)
@@ -77,8 +78,30 @@ class Client:
             del mine, promise  # an exception refers to this frame: without a cycle it dies at once
 
     def forget(self) -> None:
-        """Let the next call build a new client, with the credentials that are found by then."""
+        """Let the next call make a new one, with the credentials that are found by then."""
         self._promise.clear()
+
+
+def chain() -> Any:
+    """Return a botocore session: what finds region, credentials and settings on this host.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: a profile that does not exist, ...
+    """
+    from botocore import session  # heavy: see above
+
+    found = session.Session()
+    found.register_component("data_loader", _descriptions())
+    return found
+
+
+def region_of(session: Any, aws: AwsOptions) -> str | None:
+    """Return the region: the operator's, or what botocore or the environment says."""
+    # Botocore knows the older variable only; the other SDKs, and Lambda and ECS, AWS_REGION.
+    found: str | None = (
+        aws.region or session.get_config_variable("region") or os.environ.get("AWS_REGION")
+    )
+    return found or None
 
 
 def connect(service: str, aws: AwsOptions, connections_max: int) -> Any:
@@ -94,27 +117,22 @@ def connect(service: str, aws: AwsOptions, connections_max: int) -> Any:
             exist, ...
         ValueError: the endpoint URL is none.
     """
-    from botocore import config, exceptions, session  # heavy: see above
+    from botocore import config, exceptions  # heavy: see above
 
-    chain = session.Session()
-    chain.register_component("data_loader", _descriptions())
-    # Botocore knows the older variable only; the other SDKs, and Lambda and ECS, AWS_REGION.
-    region = (
-        aws.region or chain.get_config_variable("region") or os.environ.get("AWS_REGION") or None
-    )
-    if chain.get_credentials() is None:  # botocore would find that out at each call, for ever
+    session = chain()
+    if session.get_credentials() is None:  # botocore would find that out at each call, for ever
         raise exceptions.NoCredentialsError
     settings = config.Config(
-        region_name=region,
+        region_name=region_of(session, aws),
         connect_timeout=aws.connect_timeout,
         read_timeout=aws.read_timeout,
         max_pool_connections=connections_max,
         retries={"total_max_attempts": 1, "mode": "standard"},
         parameter_validation=False,  # 2.7 of 13 us a record; batches are cut to the limits
         tcp_keepalive=True,
-        user_agent_extra=f"kagent/{_version()}",
+        user_agent_extra=f"kagent/{version()}",
     )
-    return chain.create_client(
+    return session.create_client(
         service, endpoint_url=aws.endpoint_url, verify=aws.ca_bundle, config=settings
     )
 
@@ -128,7 +146,7 @@ def _descriptions() -> Any:
 
 
 @functools.cache
-def _version() -> str:
+def version() -> str:
     """Return kagent's version, for the user agent."""
     try:
         return importlib.metadata.version("kagent")

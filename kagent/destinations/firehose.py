@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar
 
 import pydantic
@@ -48,7 +49,9 @@ class FirehoseDestination:
 
     def __init__(self, firehose: FirehoseOptions, aws_options: aws.AwsOptions, max_in_flight: int):
         self._delivery_stream = firehose.delivery_stream
-        self._client = aws.Client("firehose", aws_options, max_in_flight)
+        self._client = aws.Shared(
+            functools.partial(aws.connect, "firehose", aws_options, max_in_flight)
+        )
         self._call = verdicts.Call(
             operation="PutRecordBatch",
             method="put_record_batch",

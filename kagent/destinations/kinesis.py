@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar, Literal
 
 import pydantic
@@ -50,7 +51,9 @@ class KinesisDestination:
 
     def __init__(self, kinesis: KinesisOptions, aws_options: aws.AwsOptions, max_in_flight: int):
         self._stream = kinesis.stream
-        self._client = aws.Client("kinesis", aws_options, max_in_flight)
+        self._client = aws.Shared(
+            functools.partial(aws.connect, "kinesis", aws_options, max_in_flight)
+        )
         self._call = verdicts.Call(
             operation="PutRecords",
             method="put_records",
