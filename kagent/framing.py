@@ -490,10 +490,11 @@ class Framer:
             return is_long or is_more
         if any(stream != growing.stream for stream in rows.streams):
             return True
+        before = growing.lines
         growing.lines += len(rows.texts)
         if growing.lines >= self._lines_max:
             return True
-        if not self._grouping.surely_goes_on(b"".join(rows.texts)):
+        if not self._grouping.surely_goes_on(b"".join(rows.texts), before):
             return True
         growing.looked_at += sum(rows.sizes)
         return False

@@ -206,8 +206,13 @@ class Grouping(Protocol):
         """Return whether a record ends with its last line, whatever follows."""
         ...
 
-    def surely_goes_on(self, text: bytes) -> bool:
-        """Return whether every line of text goes on in any record; False in doubt."""
+    def surely_goes_on(self, text: bytes, skipped: int) -> bool:
+        """Return whether every line of text goes on in any record; False in doubt.
+
+        Args:
+            text: Whole lines.
+            skipped: How many lines stand before them since the first one not taken.
+        """
         ...
 
     def note_taken(self, lines: int | None) -> None:
@@ -264,7 +269,6 @@ class PresetGrouping:
         # A record that is open at the end is what is left.
         self._records = re.compile(rb"%b|[\s\S]++\Z" % record, re.MULTILINE)
         self._goes_on = re.compile(goes_on, re.MULTILINE) if goes_on else None
-        # The literal in front makes the search a memchr: 0.1 us a line.
         # The newline in front makes the search a memchr: 0.1 us a line.
         seconds = b"|".join(one for one in (goes_on, opens) if one)
         self._second = re.compile(rb"\n(?:%b)" % seconds, re.MULTILINE) if seconds else None
@@ -300,7 +304,7 @@ class PresetGrouping:
             return found is not None and found.end() == len(record)
         return self._goes_on is None
 
-    def surely_goes_on(self, text: bytes) -> bool:
+    def surely_goes_on(self, text: bytes, skipped: int) -> bool:  # noqa: ARG002
         """Return whether every line goes on: within an open quote, what holds no quote."""
         if self._is_csv:
             return b'"' not in text
@@ -379,11 +383,14 @@ class PatternGrouping:
         """Return whether the last line that was looked at ends its record."""
         return bool(self._last[-1] & _ENDS)
 
-    def surely_goes_on(self, text: bytes) -> bool:
-        """Return whether every line goes on and none ends; they are remembered in any case."""
-        lines = io.BytesIO(text).readlines()
-        flags = self._look_at(lines)
-        self._flags += flags
+    def surely_goes_on(self, text: bytes, skipped: int) -> bool:
+        """Return whether every line goes on and none ends; that is remembered in any case.
+
+        But not where the lines before were forgotten: what is remembered has no gaps.
+        """
+        flags = self._look_at(io.BytesIO(text).readlines())
+        if len(self._flags) >= skipped:
+            self._flags[skipped:] = flags
         return all(flag == _GOES_ON for flag in flags)
 
     def note_taken(self, lines: int | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable, Iterable
 
@@ -14,7 +15,8 @@ from kagent import frame, framing, model, split
 
 TAIL = "0" * 32
 POLICIES = ["split", "truncate", "drop", "dead_letter"]
-fast = hypothesis.settings(deadline=None, max_examples=120)
+TIMES = int(os.environ.get("KAGENT_EXAMPLES_TIMES", "1"))  # 20 for a long look
+fast = hypothesis.settings(deadline=None, max_examples=120 * TIMES)
 
 LINES = {
     "java": [
@@ -299,6 +301,19 @@ def test_decoded_lines_give_the_same_records_however_the_bytes_are_cut(
     rules = split.Rules(limit, oversize, frame.Frame(decode=decode, multiline=many))
 
     check_any_cut(data, rules, sizes, step, records_max, pick)
+
+
+def test_records_do_not_depend_on_what_was_forgotten_of_a_growing_one() -> None:
+    """After a record without a newline all is looked at anew, the growing record's lines too."""
+    err, part, raw = CRI[2], CRI[3], CRI[7]
+    data = b"".join([err, part, raw, part, err, CRI[6], CRI[1], CRI[0], CRI[0]])
+    many = multi(continuation=r"\s|p", bytes_max=126)
+    rules = split.Rules(130, "split", frame.Frame(decode="cri", multiline=many))
+
+    cut = run(data, rules, [1], records_max=3, growth=lambda turn: turn * 46)
+
+    assert (b"\n\tat z\n", 150, 226, False) == cut.records[5]
+    assert run(data, rules) == cut
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16le", "utf-16be", "latin-1", "bytes"])
