@@ -1,8 +1,19 @@
-"""Options of the test run."""
+"""Options of the test run, and the law of skips: in CI nothing is skipped that could be installed.
+
+`.ci/run` installs what tests need of the system. Elsewhere a test without it is skipped, with a
+reason that says what to install; where `CI` is set that is a failure. What stays a skip in CI is
+what no package mends: a right that whoever runs the tests does not have, or a kernel that does
+not give what is asked; such reasons begin with one of MACHINE.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import pytest
+
+MACHINE = ("needs root", "this machine does not")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,3 +28,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="K",
         help="simulate seed K only, with a trace",
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    return _without_skips((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    return _without_skips((yield))
+
+
+def _without_skips(report: pytest.TestReport | pytest.CollectReport):  # type: ignore[no-untyped-def]
+    """Return a report that fails where it skipped what CI has to run."""
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        said = reason.removeprefix("Skipped: ")
+        is_ours = not said.startswith(MACHINE) or (
+            said.startswith("needs root") and os.geteuid() == 0
+        )
+        if is_ours:
+            report.outcome = "failed"
+            report.longrepr = f"skipped in CI, which must install what tests need: {said}"
+    return report

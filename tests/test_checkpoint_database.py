@@ -113,7 +113,7 @@ def test_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
         pytest.param(65534, 0o500, "cannot be written", id="ours, but not writable"),
     ],
 )
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
 def test_directory_that_is_not_ours_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, mode: int, reason: str
 ) -> None:
@@ -255,7 +255,7 @@ def test_log_without_its_database_is_damage(path: str) -> None:
     assert not os.path.exists(path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
 def test_database_of_another_user_is_refused(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,7 +284,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk.mkdir()
     mounting = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", str(disk)]
     if os.geteuid() != 0 or subprocess.run(mounting, capture_output=True, check=False).returncode:
-        pytest.skip("only root with the right to mount can fill a disk")
+        pytest.skip("this machine does not let us mount, to fill a disk")
     yield disk
     subprocess.run(["umount", disk], check=True)
 

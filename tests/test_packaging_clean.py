@@ -160,7 +160,10 @@ def test_a_wrong_configuration_fails_the_unit(shipped: Daemon) -> None:
     assert 1 == clean(shipped, f"{shipped.root}/missing", "*").returncode
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+@pytest.mark.skipif(
+    not shutil.which("systemd-analyze"),
+    reason="no systemd-analyze: apt-get install systemd, as .ci/run does",
+)
 def test_systemd_takes_the_units(tmp_path: pathlib.Path) -> None:
     """Every line of them is understood."""
     for unit in (PACKAGING / "systemd").iterdir():

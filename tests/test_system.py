@@ -151,7 +151,7 @@ def test_missing_file_is_named_by_its_whole_path(files: system.OsFiles, base: st
 def as_nobody() -> Iterator[None]:
     """The test runs as a user who owns nothing; the file system is what asks for permission."""
     if os.geteuid() != 0:
-        pytest.skip("only root can become another user")
+        pytest.skip("needs root, to become another user")
     os.setegid(65534)
     os.seteuid(65534)
     yield
@@ -287,7 +287,7 @@ def test_read_goes_on_when_the_system_stops_short(files: system.OsFiles) -> None
     """A read that ends before the end of the file is continued: /proc gives a page at a time."""
     path = "/proc/kallsyms"
     if not os.path.exists(path):
-        pytest.skip("this kernel has no file in /proc that is longer than a page")
+        pytest.skip("this machine does not have a file in /proc that is longer than a page")
     handle = files.open(path, "/proc")
     assert len(os.pread(handle, 20_000, 0)) < 20_000
 

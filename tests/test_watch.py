@@ -261,7 +261,7 @@ def test_limit_of_watches_leaves_those_that_exist(tmp_path: Path) -> None:
     command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", LIMITED, *names]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if "limited" not in finished.stdout:
-        pytest.skip("this kernel gives no user namespace with limits of its own")
+        pytest.skip("this machine does not give a user namespace with limits of its own")
 
     said = finished.stdout.splitlines()
 
