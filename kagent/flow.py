@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable
 
 from kagent import batch as batching
 from kagent import (
+    burying,
     discovery,
     errors,
     metrics,
@@ -31,14 +32,16 @@ from kagent import (
     opening,
     options,
     pace,
+    preprocessing,
+    preprocessors,
     roster,
     split,
     tail,
 )
+from kagent.preprocessors import chain
 
 STEP_S = 0.1
 SCAN_S = 1.0
-DEAD_LETTER_RETRY_S = 10.0
 SAY_AGAIN_S = 60.0
 DELAYED_S = 10.0  # setbacks for so long are told, even if time alone may mend them
 
@@ -58,6 +61,8 @@ class FlowSettings:
     checkpoint_interval_s: float
     checkpoint_ttl_s: float
     destination: str = ""  # for people, as in 'kinesis web-logs'
+    preprocess: tuple[preprocessors.Stage, ...] = ()
+    on_no_match: chain.OnNoMatch = "wrap"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,6 +90,7 @@ class Flow:
         submit: Callable[[model.Batch], None],
         save: Callable[[model.FlowSnapshot], None],
         bury: Callable[[model.DeadLetter], None],
+        host: Callable[[], model.HostFacts] = model.HostFacts,
     ) -> None:
         """Look at nothing yet; `open` takes over what is known of the flow's files."""
         self.settings = settings
@@ -96,7 +102,7 @@ class Flow:
         self._clock = clock
         self._submit = submit
         self._save = save
-        self._bury = bury
+        self.burials = burying.Burials(settings.name, bury, clock)
         self._batcher = batching.Batcher(settings.batch, limits, chooser)
         self._pace = pace.Pace(settings.max_in_flight)
         record_bytes_max = min(
@@ -111,15 +117,21 @@ class Flow:
             settings.name, settings.source, settings.checkpoint_ttl_s, files, clock, opener, faults
         )
         self._credit_min = tail.credit_min(rules)
+        self._preprocessing = preprocessing.Preprocessing(
+            settings.name,
+            settings.preprocess,
+            settings.on_no_match,
+            clock,
+            record_bytes_max=limits.record_bytes_max - self._batcher.key_bytes,
+            is_stripped=rules.frame.is_stripped,
+            host=host,
+        )
         self._sequence = 0
         self._first_sequence: int | None = None  # the snapshot of the first scan
         self._saved_sequence = 0
         self._is_draining = False
         self._scanned = self._published = float("-inf")
         self._accepted_at = float("-inf")
-        self._burying: dict[tuple[str, int], tuple[model.DeadLetter, model.Chunk]] = {}
-        self._unburied: list[tuple[float, model.DeadLetter]] = []
-        self._dead_letter_error = ""
         self._said: tuple[str, float] = ("", float("-inf"))
         self._said_oddities = ((0, 0, 0), float("-inf"))
         self.condition = self._observe()
@@ -142,7 +154,7 @@ class Flow:
     @property
     def is_idle(self) -> bool:
         """Nothing is under way: no attempt, and no dead letter but those that found no room."""
-        return self.in_flight == 0 and len(self._burying) == len(self._unburied)
+        return self.in_flight == 0 and self.burials.is_idle
 
     @property
     def is_ready(self) -> bool:
@@ -201,7 +213,9 @@ class Flow:
             credit = self.settings.max_buffer_bytes - self._batcher.held_bytes
             if credit < self._credit_min or not self.is_ready:
                 return False
-            found = self.roster.read(credit)
+            # What preprocessors make of a block may be larger than the block.
+            growth = self._preprocessing.growth
+            found = self.roster.read(max(self._credit_min, int(credit / growth)))
             if found is None:
                 return False
             self._take_in(found)
@@ -227,11 +241,22 @@ class Flow:
         self.counters.expired_patterns += result.expired
         if not chunk.records:
             self._settle(chunk)
-        elif result.is_dead:
-            self._batcher.hold(chunk)
-            self._bury_chunk(chunk, "longer than max_line")
-        else:
-            self._batcher.add(chunk)
+            return
+        one = self.roster.tails[chunk.tail_id]
+        path = one.paths[0]
+        if result.is_dead:
+            self._preprocessing.redact(chunk, path, one.header)
+            self._bury_chunk(chunk, "longer than max_line", is_held=False)
+            return
+        processed = self._preprocessing.process(chunk, path, one.header)
+        self.counters.unparsed_records += processed.unparsed
+        self.counters.dropped_records += processed.dropped
+        for piece in processed.shipped:
+            self._batcher.add(piece)
+        for piece, reason in processed.dead:
+            self._bury_chunk(piece, reason, is_held=False)
+        for piece in processed.empty:
+            self._settle(piece)
 
     # --- receipts -----------------------------------------------------------------------------
 
@@ -296,49 +321,24 @@ class Flow:
 
     # --- dead letters -------------------------------------------------------------------------
 
-    def _bury_chunk(self, chunk: model.Chunk, reason: str) -> None:
+    def _bury_chunk(self, chunk: model.Chunk, reason: str, *, is_held: bool = True) -> None:
         """Hand records to be written to the dead letters; they settle when they are on disk."""
-        path = self.roster.path_of(chunk.tail_id)
-        for index, record in enumerate(chunk.records):  # rare: one record at a time by nature
-            one = chunk.slice(index, index + 1)
-            letter = model.DeadLetter(
-                self.settings.name, chunk.tail_id, path, one.starts[0], one.ends[0], reason, record
-            )
-            self._burying[chunk.tail_id, letter.start] = (letter, one)
-            self._bury(letter)
+        if not is_held:
+            self._batcher.hold(chunk)
+        self.burials.add(chunk, self.roster.path_of(chunk.tail_id), reason)
 
     def _collect_dead_letter(self, report: model.DeadLettered) -> None:
-        letter = report.letter
-        self._dead_letter_error = report.error
-        if report.error:
-            due = self._clock.monotonic() + DEAD_LETTER_RETRY_S
-            self._unburied.append((due, letter))
-            return
-        _, chunk = self._burying.pop((letter.tail_id, letter.start))
-        self.counters.dead_lettered_bytes += chunk.end - chunk.start - chunk.dropped_bytes
-        self._batcher.release(chunk)
-        self._settle(chunk)
-        _log.warning(
-            "record dead-lettered flow=%s path=%s offset=%d bytes=%d reason=%s",
-            letter.flow,
-            options.printable(letter.path),
-            letter.start,
-            len(letter.data),
-            options.printable(letter.reason),
-        )
-
-    def _bury_again(self) -> None:
-        now = self._clock.monotonic()
-        due = [letter for at, letter in self._unburied if at <= now]
-        self._unburied = [item for item in self._unburied if item[0] > now]
-        for letter in due:
-            self._bury(letter)
+        chunk = self.burials.collect(report)
+        if chunk is not None:
+            self.counters.dead_lettered_bytes += chunk.end - chunk.start - chunk.dropped_bytes
+            self._batcher.release(chunk)
+            self._settle(chunk)
 
     # --- what others see ----------------------------------------------------------------------
 
     def _publish(self, *, is_last: bool = False) -> None:
         """Hand over the rows that changed: each interval, and at once for a file that waits."""
-        self._bury_again()
+        self.burials.retry()
         now = self._clock.monotonic()
         is_due = now - self._published >= self.settings.checkpoint_interval_s
         is_first = self._first_sequence is None and self.roster.is_scanned
@@ -356,7 +356,7 @@ class Flow:
             self._first_sequence = self._sequence
 
     def _next_due(self) -> float:
-        dues = [at for at, _ in self._unburied]
+        dues = self.burials.dues
         if self._is_draining:
             return min([self._clock.monotonic() + SCAN_S, *dues])
         dues += [self._scanned + SCAN_S, self.roster.next_due()]
@@ -382,8 +382,8 @@ class Flow:
                 "reading pauses when max_buffer is full, nothing is lost while the files stay; "
                 f"hint: {error.hint}"
             )
-        if self._dead_letter_error:
-            why = self._dead_letter_error
+        if self.burials.error:
+            why = self.burials.error
             return "dead-letter", f"records wait to be dead-lettered, others go out; {why}"
         return "", ""
 

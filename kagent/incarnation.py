@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import random
+import socket
 import threading
 
 from kagent import checkpoint, delivery, flow, model, roster
@@ -45,6 +46,7 @@ class Incarnation:
             self._submit,
             self._save,
             self._bury,
+            lambda: model.HostFacts(socket.gethostname()),
         )
         self._clock = clock
         self._checkpoints = checkpoints

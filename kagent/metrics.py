@@ -56,6 +56,8 @@ class Counts:
     undecoded_lines: int
     replaced_sequences: int
     expired_patterns: int
+    unparsed_records: int
+    dropped_records: int
 
     @property
     def buffered_bytes(self) -> int:
@@ -86,6 +88,8 @@ class FlowCounters:
     undecoded_lines: int = 0  # not in the format of `decode`, shipped as they are
     replaced_sequences: int = 0  # no text in `encoding`, shipped as U+FFFD
     expired_patterns: int = 0  # lines for which a pattern took too long: as if it did not match
+    unparsed_records: int = 0  # that a preprocessor could not take apart: see `on_no_match`
+    dropped_records: int = 0  # by a preprocessor, or as unparsed; their bytes are in dropped_bytes
 
     def count_receipt(self, receipt: model.Receipt) -> None:
         """Count what one call did, in the meaning that the Java agent gives the five.

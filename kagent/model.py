@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, Protocol
 
 from kagent import errors
 
@@ -191,6 +191,65 @@ class Chunk:
         )
 
 
+# --- what preprocessors are told, and what they say ---------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What is known of this machine: its name, and on EC2 the instance's data and tags."""
+
+    name: str = ""
+    instance: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(slots=True)
+class ChunkContext:
+    """What a preprocessor may know of the records it is given; record i is `[starts[i], ends[i])`.
+
+    `captured` are the named groups of the flow's `capture`, `header` the lines that `header_lines`
+    skipped, `read_time` is in seconds since the epoch. `columns` holds what `values.column`
+    computed, so that each column is computed once and only where somebody asks for it.
+    """
+
+    path: str
+    tail_id: str
+    starts: Sequence[int]
+    ends: Sequence[int]
+    captured: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    header: Sequence[bytes] = ()
+    read_time: float = 0.0
+    host: HostFacts = HostFacts()
+    columns: dict[str, object] = dataclasses.field(default_factory=dict)
+
+    def select(self, indices: Sequence[int]) -> ChunkContext:
+        """Return what is known of some of the records."""
+        starts, ends = self.starts, self.ends
+        return dataclasses.replace(
+            self,
+            starts=[starts[index] for index in indices],
+            ends=[ends[index] for index in indices],
+            columns={},
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unparsed:
+    """In the place of a record that a preprocessor could not take apart.
+
+    `part` is for the log: which part of a pattern or of the options failed ("after 'status'",
+    "no JSON"), and never what stands in the record, which may be private.
+    """
+
+    part: str = ""
+
+
+UNPARSED: Final = Unparsed()
+
+# What becomes of one record: other bytes, dropped (None), or left to `on_no_match`.
+Outcome = bytes | Unparsed | None
+
+
 @dataclasses.dataclass(slots=True)
 class Batch:
     """One request's records and, in the same order, the chunks that they come from.
@@ -330,6 +389,22 @@ class Destination(Protocol):
 
     def put(self, batch: Batch) -> Receipt:
         """Make one API call and say what it did; never retry, never raise for an answer."""
+        ...
+
+
+class Preprocessor(Protocol):
+    """Turns records into other records; pure. Its fields, if it is a pydantic model, are options.
+
+    Called with a block's records at once; a call per record would cost more than the work. What
+    makes JSON ends each record with one newline; `terminator: strip` takes it off at the end.
+    """
+
+    def __call__(self, records: list[bytes], context: ChunkContext) -> Sequence[Outcome]:
+        """Return what becomes of each record, in the same order: as many as were given.
+
+        `[]` for no records. None drops a record, UNPARSED (or an Unparsed that names the part
+        that failed) leaves it, as it was given, to the flow's `on_no_match`.
+        """
         ...
 
 

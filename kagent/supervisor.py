@@ -229,6 +229,8 @@ class Supervisor:
             checkpoint_interval_s=loaded.checkpoint.round_s,
             checkpoint_ttl_s=loaded.checkpoint.ttl,
             destination=one.destination.description,
+            preprocess=one.preprocess,
+            on_no_match=one.on_no_match,
         )
         return incarnation.Incarnation(
             settings,

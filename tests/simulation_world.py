@@ -459,7 +459,7 @@ class World:
         """Stop an incarnation, and hand what it leaves to the next."""
         assert self.flow is not None
         estate = self._drain(self.random.randrange(6))
-        letters = [letter for letter, _ in self.flow._burying.values()]
+        letters = self.flow.burials.letters
         self.doubtful.update((one.tail_id, one.start, one.end) for one in letters)
         self.truth.note_end_of_life({row.tail_id: row for row in estate.rows})
         if {handle for handle, _ in estate.handles.values()} != set(self.files.handles):

@@ -10,7 +10,8 @@ import fakes
 import pytest
 
 from kagent import batch as batching
-from kagent import discovery, errors, flow, model, roster
+from kagent import discovery, errors, flow, model, preprocessors, roster
+from kagent.preprocessors import chain
 
 LONG_S = 400.0  # longer than rotate_wait
 
@@ -28,6 +29,8 @@ class Rig:
         max_buffer_bytes: int = 1024**2,
         records_max: int = 500,
         ttl_s: float = 30 * 86400.0,
+        preprocess: model.Preprocessor | None = None,
+        on_no_match: chain.OnNoMatch = "wrap",
     ) -> None:
         self.clock = fakes.FakeClock()
         self.files = fakes.FakeFiles(self.clock)
@@ -49,6 +52,8 @@ class Rig:
             max_buffer_bytes=max_buffer_bytes,
             checkpoint_interval_s=1.0,
             checkpoint_ttl_s=ttl_s,
+            preprocess=(preprocessors.Stage("own", preprocess, False),) if preprocess else (),
+            on_no_match=on_no_match,
         )
         self.flow = self.begin(roster.Estate())
 
@@ -755,3 +760,79 @@ def test_facts_of_the_destination_are_kept() -> None:
     rig.step()
 
     assert facts is rig.flow.facts
+
+
+# --- preprocessors ----------------------------------------------------------------------------
+
+
+def by_letter(records: list[bytes], context: model.ChunkContext) -> list[model.Outcome]:
+    """Do what a record's first letter says, and tell the others where they stand."""
+    return [
+        None
+        if record.startswith(b"d")
+        else model.UNPARSED
+        if record.startswith(b"u")
+        else b"%d %b" % (start, record)
+        for record, start in zip(records, context.starts, strict=True)
+    ]
+
+
+def test_what_preprocessors_make_is_shipped_and_the_source_settles() -> None:
+    """The books are in bytes of the source; what is dropped counts there, too."""
+    rig = Rig(preprocess=by_letter)
+    rig.write("/logs/a.log", b"one\ndrop\nunparsed\ntwo\n")
+
+    rig.go_on()
+
+    assert [b"0 one\n", b'{"message":"unparsed"}\n', b"18 two\n"] == rig.accepted
+    counts = rig.flow.condition.counts
+    assert (22, 17, 5) == (counts.read_bytes, counts.delivered_bytes, counts.dropped_bytes)
+    assert (1, 1) == (counts.unparsed_records, counts.dropped_records)
+    assert 22 == next(iter(rig.rows().values())).offset
+
+
+def test_a_block_of_which_nothing_is_left_settles_at_once() -> None:
+    """No batch waits for it."""
+    rig = Rig(preprocess=by_letter)
+    rig.write("/logs/a.log", b"drop\ndrop\n")
+
+    rig.go_on()
+
+    assert [] == rig.accepted
+    assert 10 == next(iter(rig.rows().values())).offset
+
+
+def test_unparsed_records_go_to_the_dead_letters_if_wanted() -> None:
+    """The rest of their block is shipped, and the watermark waits for the letter."""
+    rig = Rig(preprocess=by_letter, on_no_match="dead_letter")
+    rig.write("/logs/a.log", b"one\nunparsed\ntwo\n")
+
+    rig.go_on()
+
+    assert [b"0 one\n", b"13 two\n"] == rig.accepted
+    (letter,) = rig.letters
+    assert (4, 13, b"unparsed\n") == (letter.start, letter.end, letter.data)
+    assert 4 == next(iter(rig.rows().values())).offset
+    rig.flow.reports.put(model.DeadLettered(letter))
+    rig.go_on()
+    assert 17 == next(iter(rig.rows().values())).offset
+    assert 9 == rig.flow.condition.counts.dead_lettered_bytes
+
+
+def test_less_is_read_when_records_grow() -> None:
+    """What a stage makes of a block stays near the bound, and all of it is shipped."""
+
+    def grow(records: list[bytes], _: model.ChunkContext) -> list[bytes]:
+        return [record * 100 for record in records]
+
+    rig = Rig(preprocess=grow, max_buffer_bytes=256 * 1024)
+    held: list[int] = []
+    for number in range(20):
+        rig.write("/logs/a.log", b"%03d456789\n" % number * 100)
+        rig.go_on(1.0)
+        held.append(rig.flow._batcher.held_bytes)
+
+    rig.go_on()
+
+    assert 2000 == len(rig.accepted)
+    assert max(held) <= 256 * 1024

@@ -41,6 +41,7 @@ LAYERS = {
     "decode": 1,
     "multiline": 1,
     "resting": 1,
+    "values": 1,
     "system": 1,
     # L2: each does one thing to the world
     "tail": 2,
@@ -60,6 +61,8 @@ LAYERS = {
     "opening": 3,
     "shipped": 3,
     "roster": 3,
+    "burying": 3,
+    "preprocessing": 3,
     # L4: a flow, and its attempts
     "flow": 4,
     "delivery": 4,
@@ -103,6 +106,7 @@ ENGINE = {
     "model", "errors", "tracking", "split", "pack", "batch", "pace", "ledger", "metrics",
     "patterns", "firstscan", "proof", "options", "tail", "discovery", "opening", "roster", "flow",
     "frame", "framing", "transcode", "decode", "multiline", "resting",
+    "values", "burying", "preprocessing",
 }  # fmt: skip
 WORLDLY = {
     "asyncio", "fcntl", "glob", "mmap", "pathlib", "select", "shutil", "signal", "socket",

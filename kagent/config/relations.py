@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from kagent import discovery, errors, model, options, patterns
-from kagent.config import allowed, nodes, records, schema, settings, validation
+from kagent.config import allowed, nodes, records, schema, settings, stages, validation
 
 _MIB = 1024**2
 _PATTERN_CHARACTERS = 4096  # Linux's PATH_MAX
@@ -26,6 +26,7 @@ def check(root: nodes.Mapping) -> Iterator[errors.Problem]:
     for flow in flows:
         yield from _check_patterns(flow)
         yield from records.check(flow)
+        yield from stages.check(flow)
         yield from _check_destination(flow)
         yield from _check_batch(flow)
     yield from _check_memory(root, flows)

@@ -15,12 +15,14 @@ from kagent import options
 # Names, not modules: a field called `batch` would hide the module from its own annotation.
 from kagent.batch import BatchOptions
 from kagent.checkpoint import CheckpointOptions
+from kagent.config import stages
 from kagent.deadletter import DeadLetterOptions
 from kagent.destinations.aws import AwsOptions
 from kagent.destinations.firehose import FirehoseOptions
 from kagent.destinations.kinesis import KinesisOptions
 from kagent.discovery import SourceOptions
 from kagent.exporters.cloudwatch import CloudWatchOptions
+from kagent.preprocessors.chain import OnNoMatch
 from kagent.split import OversizePolicy
 
 _MIB = 1024**2
@@ -60,6 +62,14 @@ class FlowDefaults(options.Options):
 
     source: SourceOptions
     """Which files the flow reads."""
+
+    preprocess: tuple[Annotated[object, stages.Written()], ...] = ()
+    """What is done to records before they are shipped, one preprocessor after another."""
+
+    on_no_match: OnNoMatch = "wrap"
+    """What becomes of a record that a preprocessor cannot take apart, and which is always counted:
+    it is shipped as {"message": "..."} (wrap), as it is (raw), left out (drop), or put aside
+    (dead_letter)."""
 
     destination: Destination
     """Where its lines go; a flow's own destination replaces one in `defaults`."""

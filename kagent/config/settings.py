@@ -10,9 +10,19 @@ import dataclasses
 import os
 from collections.abc import Mapping
 
-from kagent import batch, checkpoint, deadletter, destinations, discovery, model, split
-from kagent.config import schema
+from kagent import (
+    batch,
+    checkpoint,
+    deadletter,
+    destinations,
+    discovery,
+    model,
+    preprocessors,
+    split,
+)
+from kagent.config import schema, stages
 from kagent.destinations import aws, firehose, kinesis
+from kagent.preprocessors import chain
 
 _MIB = 1024**2
 _BLOCK_BYTES = _MIB  # the most that a flow reads at once
@@ -45,6 +55,8 @@ class FlowConfig:
     oversize: split.OversizePolicy
     max_in_flight: int
     max_buffer: int  # bytes
+    preprocess: tuple[preprocessors.Stage, ...] = ()
+    on_no_match: chain.OnNoMatch = "wrap"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -125,4 +137,6 @@ def _resolve_flow(flow: schema.Flow, root: schema.Root) -> FlowConfig:
         oversize=flow.oversize,
         max_in_flight=flow.max_in_flight,
         max_buffer=flow.max_buffer or default_buffer(root.max_memory, len(root.flows), least),
+        preprocess=tuple(map(stages.resolve, flow.preprocess)),
+        on_no_match=flow.on_no_match,
     )

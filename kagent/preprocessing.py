@@ -1,0 +1,179 @@
+"""What a flow's preprocessors do to the chunks that it reads, and what is said of it.
+
+Cuts a chunk into records that go out, records for the dead letters, and bytes that are dropped by
+rule; together they are the chunk. Counts what was unparsed, and says where: path, offset, and the
+part of a pattern that failed; at once when a part fails for the first time, then once a minute.
+Never says what a record holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+from kagent import model, options, preprocessors
+from kagent.preprocessors import chain
+
+SAY_AGAIN_S = 60.0
+PARTS_MAX = 20  # different failures that are said at once; a stage may make up any number
+
+_log = logging.getLogger("kagent.flow")
+
+
+@dataclasses.dataclass(slots=True)
+class Processed:
+    """A chunk in pieces that tile it: to be shipped, without any record, and to be buried."""
+
+    shipped: list[model.Chunk] = dataclasses.field(default_factory=list)
+    empty: list[model.Chunk] = dataclasses.field(default_factory=list)
+    dead: list[tuple[model.Chunk, str]] = dataclasses.field(default_factory=list)
+    unparsed: int = 0  # records that a preprocessor could not take apart
+    dropped: int = 0  # records that one dropped, or that are dropped as unparsed
+
+
+class Preprocessing:
+    """The preprocessors of one flow; owned by its thread."""
+
+    def __init__(
+        self,
+        flow: str,
+        stages: Sequence[preprocessors.Stage],
+        on_no_match: chain.OnNoMatch,
+        clock: model.Clock,
+        *,
+        record_bytes_max: int,
+        is_stripped: bool,
+        host: Callable[[], model.HostFacts],
+    ) -> None:
+        """Prepare the chain; a record that becomes longer than the limit goes to the dead letters.
+
+        Args:
+            flow: Its name.
+            stages: The preprocessors.
+            on_no_match: What becomes of records that they cannot take apart.
+            clock: For the read time, and for when to say something again.
+            record_bytes_max: The destination's limit.
+            is_stripped: Records leave without a newline.
+            host: Returns what is known of this machine.
+        """
+        self.chain = chain.Chain(stages, on_no_match, is_stripped=is_stripped)
+        self.growth = 1.0  # by what factor records lately grew, in memory
+        self._flow = flow
+        self._on_no_match = on_no_match
+        self._clock = clock
+        self._record_bytes_max = record_bytes_max
+        self._host = host
+        self._said: dict[tuple[str, str], float] = {}
+        self._unsaid = 0
+
+    def process(self, chunk: model.Chunk, path: str, header: Sequence[bytes]) -> Processed:
+        """Return what becomes of a chunk of one record or more.
+
+        Args:
+            chunk: Records as they were split; its own columns are not used any more.
+            path: A path of the file.
+            header: The lines that `header_lines` skipped.
+        """
+        if self.chain.is_empty:
+            return Processed([chunk])
+        result = self.chain.run(chunk.records, self.context(chunk, path, header))
+        self._note_growth(chunk.records, result.records)
+        for index, record in enumerate(result.records):  # 0.03 us a record
+            if record is not None and len(record) > self._record_bytes_max:
+                result.dead.setdefault(index, "a preprocessor made it longer than allowed")
+        found = Processed(unparsed=len(result.failures))
+        found.dropped = result.records.count(None)
+        if result.failures:
+            self._say(chunk, path, result.failures)
+        for piece, reason in divide(chunk, result):
+            if reason:
+                found.dead.append((piece, reason))
+            elif piece.records:
+                found.shipped.append(piece)
+            else:
+                found.empty.append(piece)
+        return found
+
+    def redact(self, chunk: model.Chunk, path: str, header: Sequence[bytes]) -> None:
+        """Redact records in place that go to the dead letters as they were split."""
+        if not self.chain.is_empty:
+            context = self.context(chunk, path, header)
+            chunk.records = self.chain.redact(chunk.records, context)
+
+    def context(
+        self, chunk: model.Chunk, path: str, header: Sequence[bytes]
+    ) -> model.ChunkContext:
+        """Return what preprocessors may know of a chunk's records."""
+        return model.ChunkContext(
+            path,
+            chunk.tail_id,
+            chunk.starts,
+            chunk.ends,
+            header=header,
+            read_time=self._clock.time(),
+            host=self._host(),
+        )
+
+    def _note_growth(self, before: Sequence[bytes], after: Sequence[bytes | None]) -> None:
+        """Remember how much more memory records take than they did, and slowly forget it."""
+        was, now = _cost(before), _cost([record for record in after if record is not None])
+        self.growth = max(1.0, now / was, 0.9 * self.growth)
+
+    def _say(self, chunk: model.Chunk, path: str, failures: Sequence[chain.Failure]) -> None:
+        """Log where a part failed that did not fail before, and each minute where one did."""
+        now = self._clock.monotonic()
+        self._unsaid += len(failures)
+        for failure in {(one.stage, one.part): one for one in reversed(failures)}.values():
+            kind = (failure.stage, failure.part)
+            if kind not in self._said and len(self._said) >= PARTS_MAX:
+                kind = ("", "")  # one of many
+            if now - self._said.get(kind, float("-inf")) < SAY_AGAIN_S:
+                continue
+            self._said[kind] = now
+            _log.warning(
+                "record unparsed flow=%s path=%s offset=%d preprocessor=%s part=%s "
+                "on_no_match=%s records=%d",
+                self._flow,
+                options.printable(path),
+                chunk.starts[failure.index],
+                failure.stage,
+                f'"{options.printable(failure.part[:200]) or "no match"}"',
+                self._on_no_match,
+                self._unsaid,
+            )
+            self._unsaid = 0
+
+
+def divide(chunk: model.Chunk, result: chain.Result) -> Iterator[tuple[model.Chunk, str]]:
+    """Yield a chunk's records as they became, cut where the dead letters are.
+
+    Each piece comes with the reason why it is dead, or with an empty one.
+    """
+    chunk.records = result.records  # type: ignore[assignment]  # None only until `_narrow`
+    at = 0
+    for index in sorted(result.dead):
+        if at < index:
+            yield _narrow(chunk.slice(at, index)), ""
+        yield chunk.slice(index, index + 1), result.dead[index]
+        at = index + 1
+    if at == 0:
+        yield _narrow(chunk), ""
+    elif at < len(chunk):
+        yield _narrow(chunk.slice(at, len(chunk))), ""
+
+
+def _narrow(chunk: model.Chunk) -> model.Chunk:
+    """Take out of a chunk what is None in the place of a record: its bytes are dropped."""
+    if None in chunk.records:
+        kept = [record is not None for record in chunk.records]
+        chunk.records = list(itertools.compress(chunk.records, kept))
+        chunk.starts = list(itertools.compress(chunk.starts, kept))
+        chunk.ends = list(itertools.compress(chunk.ends, kept))
+        chunk.dropped_bytes = chunk.end - chunk.start - (sum(chunk.ends) - sum(chunk.starts))
+    return chunk
+
+
+def _cost(records: Sequence[bytes]) -> int:
+    return sum(map(len, records)) + model.RECORD_OVERHEAD_BYTES * len(records)

@@ -1,0 +1,79 @@
+"""The items of `preprocess`: what is accepted, and what is said of the others."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from kagent import config, errors
+
+
+def load(directory: pathlib.Path, preprocess: str) -> config.Config:
+    path = directory / "k"
+    path.write_text(
+        "flows:\n- name: a\n  source: {paths: [/a]}\n  destination: {kinesis: {stream: s}}\n"
+        f"  preprocess:\n{preprocess}\n"
+    )
+    return config.load(str(path), {})
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "expected"),
+    [
+        pytest.param(
+            "  - add_bracket",
+            "[0]: unknown preprocessor\n    6 |   - add_bracket\n      |     ^^^^^^^^^^^\n"
+            "   did you mean 'add_brackets'? Known here: ",
+            id="unknown",
+        ),
+        pytest.param(
+            "  - add_brackets: {newlin: inside}",
+            "[0].add_brackets.newlin: unknown key\n"
+            "    6 |   - add_brackets: {newlin: inside}\n      |                    ^^^^^^\n"
+            "   did you mean 'newline'? Allowed here: newline.",
+            id="unknown option",
+        ),
+        pytest.param(
+            "  - add_brackets: {newline: in}",
+            "[0].add_brackets.newline: found 'in', expected one of 'after', 'inside'",
+            id="wrong value",
+        ),
+        pytest.param(
+            "  - add_brackets: 3",
+            "[0].add_brackets: found 3, expected a mapping of options",
+            id="no mapping",
+        ),
+        pytest.param(
+            "  - add_brackets:\n    newline: inside",
+            "[0]: found a mapping, expected the name of a preprocessor, or a mapping of that "
+            "name to its options",
+            id="options not below the name",
+        ),
+        pytest.param("  - 5", "[0]: found 5, expected the name", id="a number"),
+        pytest.param("  - []", "[0]: found an empty list, expected the name", id="a list"),
+        pytest.param(
+            "  - x\n" * 33, "preprocess: found a list, expected at most 32", id="too many"
+        ),
+    ],
+)
+def test_a_wrong_item_is_said_with_its_place(
+    tmp_path: pathlib.Path, preprocess: str, expected: str
+) -> None:
+    """Line, column, key, what is allowed, and what was meant."""
+    with pytest.raises(errors.ConfigError) as raised:
+        load(tmp_path, preprocess)
+
+    assert expected in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "preprocess",
+    ["  - add_brackets", "  - add_brackets:", "  - add_brackets: {newline: after}"],
+)
+def test_a_name_alone_means_default_options(tmp_path: pathlib.Path, preprocess: str) -> None:
+    """Equal items make equal flows, which a reload leaves alone."""
+    one, other = load(tmp_path, preprocess), load(tmp_path, "  - add_brackets: {}")
+
+    assert one.flows == other.flows
+    assert ("add_brackets",) == tuple(stage.name for stage in one.flows[0].preprocess)
