@@ -8,15 +8,13 @@ remainder begins a record like any other line.
 
 Built-in presets are one regular expression for a whole record, and find all records of a block in
 one call. They run in `re`; every repetition is possessive, so that none can run away. Patterns of
-the operator run in `regex`, which can be stopped (`re` holds the interpreter: one `(a+)+$` would
-stop every flow): each line has LINE_S; a line that takes longer is taken as not matching, and is
-counted.
+the operator run as `userpattern` says; a line that takes too long is taken as not matching, and
+is counted.
 """
 
 from __future__ import annotations
 
 import bisect
-import functools
 import io
 import itertools
 import re
@@ -24,13 +22,11 @@ from collections.abc import Callable
 from typing import Annotated, Any, Protocol
 
 import pydantic
-import regex
 from pydantic_core import core_schema
 
-from kagent import frame, options
+from kagent import frame, options, userpattern
 
 LINES_MAX = 50_000  # of one record, whatever is configured
-LINE_S = 0.05  # of processor time, for one line and one pattern
 BLOCK_S = 0.1  # when so long is over, what is left of a block waits for the next turn
 _LINES_AT_ONCE = 64
 
@@ -338,8 +334,9 @@ class PatternGrouping:
     def __init__(self, one: frame.Multiline, monotonic: Callable[[], float]) -> None:
         """Compile the patterns, which are known to be right."""
         self.expired = 0
-        self._start, self._continuation, self._end = map(
-            compile_pattern, (one.start, one.continuation, one.end)
+        self._start, self._continuation, self._end = (
+            userpattern.UserPattern(text) if text else None
+            for text in (one.start, one.continuation, one.end)
         )
         self._monotonic = monotonic
         self._flags: list[int] = []  # of the lines from the first one not taken on
@@ -410,31 +407,11 @@ class PatternGrouping:
         ends = self._match(self._end, lines)
         return [a * _GOES_ON + b * _ENDS for a, b in zip(goes_on, ends, strict=True)]
 
-    def _match(self, pattern: regex.Pattern[bytes], lines: list[bytes]) -> list[bool]:
-        """Return which lines a pattern matches: 2 us a line, most of it for its time limit."""
-        match = functools.partial(pattern.match, timeout=LINE_S)
-        try:
-            return [found is not None for found in map(match, lines)]
-        except TimeoutError:
-            return [self._matches(match, line) for line in lines]
-
-    def _matches(self, match: Callable[[bytes], Any], line: bytes) -> bool:
-        try:
-            return match(line) is not None
-        except TimeoutError:
-            self.expired += 1
-            return False
-
-
-def compile_pattern(text: str | None) -> regex.Pattern[bytes] | None:
-    """Return a pattern that is held against UTF-8.
-
-    Raises:
-        ValueError: it is none, and why.
-    """
-    if text is None:
-        return None
-    try:
-        return regex.compile(text.encode())
-    except regex.error as error:
-        raise ValueError(str(error)) from error
+    def _match(self, pattern: userpattern.UserPattern, lines: list[bytes]) -> list[bool]:
+        """Return which lines a pattern matches."""
+        found = pattern.each(lines)
+        expired = found.count(userpattern.EXPIRED)
+        self.expired += expired
+        if expired:
+            return [one is not None and one is not userpattern.EXPIRED for one in found]
+        return [one is not None for one in found]

@@ -42,6 +42,8 @@ LAYERS = {
     "multiline": 1,
     "resting": 1,
     "values": 1,
+    "userpattern": 1,
+    "patternparts": 1,
     "system": 1,
     # L2: each does one thing to the world
     "tail": 2,
@@ -87,6 +89,8 @@ WITHIN_A_LAYER = {
     ("batch", "pace"): "what goes into a request depends on what may be sent",
     ("roster", "opening"): "the tails of a flow are opened by a part of it",
     ("model", "errors"): "a receipt carries the error that set it back; errors knows nothing",
+    ("multiline", "userpattern"): "its patterns may be the operator's",
+    ("patternparts", "userpattern"): "the parts of such a pattern are such patterns",
     ("framing", "split"): "one law of oversize lines, one form of what comes of a block",
     ("framing", "transcode"): "its first stage",
     ("framing", "decode"): "its second stage",
@@ -106,7 +110,7 @@ ENGINE = {
     "model", "errors", "tracking", "split", "pack", "batch", "pace", "ledger", "metrics",
     "patterns", "firstscan", "proof", "options", "tail", "discovery", "opening", "roster", "flow",
     "frame", "framing", "transcode", "decode", "multiline", "resting",
-    "values", "burying", "preprocessing",
+    "values", "burying", "preprocessing", "userpattern", "patternparts",
 }  # fmt: skip
 WORLDLY = {
     "asyncio", "fcntl", "glob", "mmap", "pathlib", "select", "shutil", "signal", "socket",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from kagent import frame, framing, model, multiline, split
@@ -268,12 +266,6 @@ def test_presets_do_not_run_away() -> None:
     for preset in multiline.PRESETS:
         for line in hostile:
             assert records(line + b"\n\t" + line + b"\n", frame.Multiline(preset))
-
-
-def test_wrong_pattern_is_said_before_it_is_used() -> None:
-    """The reason is the module's own."""
-    with pytest.raises(ValueError, match=re.escape("missing )")):
-        multiline.compile_pattern("(a")
 
 
 def test_pattern_that_takes_its_time_gets_it_in_turns() -> None:

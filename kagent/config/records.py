@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kagent import discovery, errors, multiline, options
+from kagent import discovery, errors, options, userpattern
 from kagent.config import nodes, validation
 
 _DEFAULT_LINE: int = discovery.SourceOptions.model_fields["max_line"].default
@@ -73,7 +73,7 @@ def _check_multiline(source: nodes.Mapping) -> Iterator[errors.Problem]:
 
 def _check_pattern(node: nodes.Node, text: str) -> Iterator[errors.Problem]:
     try:
-        multiline.compile_pattern(text)
+        userpattern.compile_pattern(text)
     except ValueError as error:
         yield node.place.problem(
             node.path, f"{node.shown} is no regular expression: {options.printable(str(error))}"

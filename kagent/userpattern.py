@@ -1,0 +1,132 @@
+r"""The operator's regular expressions, which may be of any kind, over any bytes: pure.
+
+They run in `regex`, which can be stopped and lets other threads run meanwhile: `re` holds the
+interpreter, and one `(a+)+$` would stop every flow. Each line has LINE_S; a line that takes longer
+is EXPIRED, and its block then goes line by line. Where many lines of a block expire, those behind
+have a hundredth of that, so that a block of nothing but such lines is over in seconds. Ordinary
+lines take microseconds.
+
+Patterns are held against bytes: `.` is one byte, `\w` and `\d` are ASCII, text is UTF-8.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import pydantic
+import regex
+from pydantic_core import core_schema
+
+from kagent import options
+
+LINE_S = 0.05  # of processor time, for one line and one pattern
+HASTY_LINE_S = LINE_S / 100
+EXPIRED_MAX = 8  # lines of one block that may take LINE_S each
+LENGTH_MAX = 10_000  # characters of a pattern
+
+Match = Any  # regex's are untyped
+_Found = TypeVar("_Found")
+
+
+class Expired(enum.Enum):
+    """The type of EXPIRED."""
+
+    EXPIRED = enum.auto()
+
+
+EXPIRED: Final = Expired.EXPIRED  # in the place of a result: the line took too long
+
+
+class _Written:
+    """Validates a pattern that the operator wrote."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: pydantic.GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Compile what was written."""
+        return core_schema.no_info_after_validator_function(self._validate, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: pydantic.GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Describe a text; an editor cannot judge it."""
+        return {**handler(schema), options.EXPECTED_KEY: "a regular expression"}
+
+    def _validate(self, value: str) -> str:
+        try:
+            compile_pattern(value)
+        except ValueError as error:
+            raise options.NotAllowedError(f"a regular expression ({error})") from error
+        return value
+
+
+# The type of an option that is a pattern.
+PatternText = Annotated[str, pydantic.Field(min_length=1, max_length=LENGTH_MAX), _Written()]
+
+
+def compile_pattern(text: str) -> regex.Pattern[bytes]:
+    """Return a pattern that is held against UTF-8.
+
+    Raises:
+        ValueError: it is none, and why.
+    """
+    try:
+        return regex.compile(text.encode())
+    except (regex.error, OverflowError, RecursionError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+class UserPattern:
+    """A compiled pattern that cannot run away."""
+
+    def __init__(self, text: str) -> None:
+        """Compile a pattern that is known to be right."""
+        self.text = text
+        self.pattern = compile_pattern(text)
+
+    @property
+    def groups(self) -> list[str]:
+        """The names of its named groups, in their order."""
+        index: dict[str, int] = self.pattern.groupindex
+        return sorted(index, key=index.__getitem__)
+
+    def each(
+        self, lines: Sequence[bytes], method: Literal["match", "search", "fullmatch"] = "match"
+    ) -> list[Match | Expired | None]:
+        """Return the match of each line, None where there is none: 4 us a line."""
+        return each(getattr(self.pattern, method), lines)
+
+    def sub_each(
+        self, replacement: bytes | Callable[[Match], bytes], lines: Sequence[bytes]
+    ) -> list[bytes | Expired]:
+        """Return each line with every match replaced; a text may refer to groups as in `re`."""
+        return each(functools.partial(self.pattern.sub, replacement), lines)
+
+
+def each(call: Callable[..., _Found], lines: Sequence[bytes]) -> list[_Found | Expired]:
+    """Return what a method of a pattern says of each line, EXPIRED where it takes too long.
+
+    Args:
+        call: Takes the line, and `timeout` by name.
+        lines: Any bytes.
+    """
+    try:
+        return list(map(functools.partial(call, timeout=LINE_S), lines))
+    except TimeoutError:
+        return _one_by_one(call, lines)
+
+
+def _one_by_one(call: Callable[..., _Found], lines: Sequence[bytes]) -> list[_Found | Expired]:
+    found: list[_Found | Expired] = []
+    expired = 0
+    for line in lines:  # rare: a line of this block takes too long
+        try:
+            limit_s = LINE_S if expired < EXPIRED_MAX else HASTY_LINE_S
+            found.append(call(line, timeout=limit_s))
+        except TimeoutError:
+            expired += 1
+            found.append(EXPIRED)
+    return found
