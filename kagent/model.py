@@ -434,6 +434,10 @@ class Files(Protocol):
         """Return the size of an open file: the cheapest question there is."""
         ...
 
+    def sizes(self, handles: Sequence[int]) -> list[int]:
+        """Return the sizes of open files, in their order; one that fails fails for all."""
+        ...
+
     def read(self, handle: int, offset: int, size: int) -> bytes:
         """Return up to `size` bytes at `offset`, fewer only at the end of the file."""
         ...

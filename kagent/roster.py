@@ -12,6 +12,11 @@ can be continued under it. The life of a tail:
                no byte came for `rotate_wait` (10 s when unlinked) its last line is read,
                terminated or not; when that is settled and saved, the tail is retired
     truncated  its bytes are gone; it lives until what was read of it is settled
+
+What costs time grows with what happens, not with what is there. A tail at the end of its file with
+all of it settled and saved has nothing to do until its size or a sighting changes: it is not
+*busy*, and nothing looks at it but one call that asks for the sizes of all such files. Whoever
+does something to a tail makes it busy (`_wake`); `_rest` finds out when it is not any more.
 """
 
 from __future__ import annotations
@@ -98,7 +103,8 @@ class Roster:
         self._changed_rows: set[str] = set()
         self._forgotten: set[str] = set()
         self._saved_in: dict[str, int] = {}  # by tail_id: the snapshot that made it durable
-        self._turns: collections.deque[str] = collections.deque()
+        # Every tail that may have something to do, the one whose turn it is to be read first.
+        self._busy: collections.OrderedDict[str, tail.Tail] = collections.OrderedDict()
         self._polled = self._polled_hot = float("-inf")
         self._aged = clock.monotonic()
 
@@ -135,7 +141,7 @@ class Roster:
                 if not one.is_durable:
                     estate.undurable.add(one.tail_id)
         self.tails.clear()
-        self._turns.clear()
+        self._busy.clear()
         return estate
 
     # --- what is there ------------------------------------------------------------------------
@@ -233,10 +239,12 @@ class Roster:
 
     def _add(self, one: tail.Tail) -> None:
         self.tails[one.tail_id] = one
-        self._turns.append(one.tail_id)
+        self._wake(one)
 
     def _note_seen(self, one: tail.Tail, seen: tuple[model.Sighting, ...], now: float) -> None:
         paths = tuple(sorted(sighting.path for sighting in seen))
+        if paths != one.paths or one.scans_unseen or seen[0].mtime_ns != one.mtime_ns:
+            self._wake(one)
         if paths != one.paths:
             was = options.printable(one.paths[0])
             one.paths, one.base = paths, seen[0].base
@@ -248,6 +256,7 @@ class Roster:
         self._guard(one, functools.partial(one.note_sighting, seen[0]), now)
 
     def _note_unseen(self, one: tail.Tail, now: float) -> None:
+        self._wake(one)
         one.scans_unseen += 1
         if one.state != "followed" or one.scans_unseen < 2 or one.handle is None:
             return
@@ -291,7 +300,7 @@ class Roster:
     def _end_truncated(self, one: tail.Tail) -> None:
         """Forget a truncated tail of which nothing is under way any more."""
         if one.state == "truncated" and one.ledger.is_settled:
-            del self.tails[one.tail_id]
+            self._drop(one)
             self._forgotten.add(one.tail_id)
 
     def _lose(self, row: model.Checkpoint) -> None:
@@ -347,13 +356,55 @@ class Roster:
         is_all = now - self._polled >= POLL_S
         if is_all:
             self._polled = now
-        for one in list(self.tails.values()):
-            if one.handle is not None and (is_all or now - one.grown < HOT_FOR_S):
+        if is_all:
+            self._wake_grown(now)
+        for one in list(self._busy.values()):
+            if one.handle is not None and (is_all or self._is_hot(one, now)):
                 self._guard(one, functools.partial(one.poll, now), now)
             if is_all and one.state == "left":
                 self._retire(one, now)
+        if is_all:
+            self._rest(now)
         if is_all and len(self.tails) > resting.OPEN_FILES_MAX:
             self._close_inactive(now)
+
+    def _wake(self, one: tail.Tail) -> None:
+        """Note that a tail may have something to do."""
+        self._busy.setdefault(one.tail_id, one)
+
+    def _drop(self, one: tail.Tail) -> None:
+        """Follow a tail no more."""
+        del self.tails[one.tail_id]
+        self._busy.pop(one.tail_id, None)
+
+    def _wake_grown(self, now: float) -> None:
+        """Wake the tails whose files have another size than they had: 0.4 us a file."""
+        idle = [one for one in self.tails.values() if one.tail_id not in self._busy]
+        try:
+            sizes = self._files.sizes([one.handle for one in idle if one.handle is not None])
+        except OSError:  # of one of them: each is asked by itself, and its fault is its own
+            for one in idle:
+                self._guard(one, functools.partial(one.poll, now), now)
+                self._wake(one)
+            return
+        for one, size in zip(idle, sizes, strict=True):
+            if size != one.size:
+                self._wake(one)
+
+    def _rest(self, now: float) -> None:
+        """Find out which tails have nothing to do any more."""
+        for one in list(self._busy.values()):
+            if (
+                one.is_at_rest
+                and not self._is_hot(one, now)
+                and (one.unread_bytes == 0 or self._final_line_s is None)
+                and one.tail_id not in self._saved_in
+            ):
+                del self._busy[one.tail_id]
+
+    def _is_hot(self, one: tail.Tail, now: float) -> bool:
+        """Return whether a file grew lately, and is likely to do so again."""
+        return one.has_grown and now - one.grown < HOT_FOR_S
 
     def read(self, credit_bytes: int) -> split.Split | None:
         """Read and split a block of the next file that has one; None if none has.
@@ -362,16 +413,13 @@ class Roster:
             credit_bytes: What the records may cost in memory.
         """
         now = self._clock.monotonic()
-        for _ in range(len(self._turns)):
-            one = self.tails.get(self._turns[0])
-            is_final = one is not None and (
-                self._is_ending(one, now) or self._is_overdue(one, now)
-            )
-            is_quiet = one is not None and self._is_quiet(one, now)
-            if one is None or one.handle is None:
-                self._turns.popleft()
+        for _ in range(len(self._busy)):
+            one = next(iter(self._busy.values()))
+            self._busy.move_to_end(one.tail_id)
+            is_final = self._is_ending(one, now) or self._is_overdue(one, now)
+            is_quiet = self._is_quiet(one, now)
+            if one.handle is None:
                 continue
-            self._turns.rotate(-1)
             if not one.is_durable or (one.is_exhausted and not (is_final or is_quiet)):
                 continue
             reading = functools.partial(
@@ -396,12 +444,12 @@ class Roster:
 
     def unsettled_bytes(self) -> int:
         """Return the bytes that were read and whose fate is open."""
-        return sum(one.ledger.unsettled_bytes for one in self.tails.values())
+        return sum(one.ledger.unsettled_bytes for one in self._busy.values())
 
     def next_due(self) -> float:
         """Return the monotonic time at which `poll` has something to look at."""
         now = self._clock.monotonic()
-        is_hot = any(now - one.grown < HOT_FOR_S for one in self.tails.values())
+        is_hot = any(self._is_hot(one, now) for one in self._busy.values())
         due = self._polled_hot + HOT_POLL_S
         return due if is_hot else max(due, self._polled + POLL_S)
 
@@ -449,7 +497,7 @@ class Roster:
         if row is None:
             return
         self._files.close(one.handle)
-        del self.tails[one.tail_id]
+        self._drop(one)
         self._rows[one.tail_id] = row
         self._say(logging.INFO, "file retired", one, f"offset={row.offset}")
 
@@ -466,7 +514,7 @@ class Roster:
                 row = self._guard(one, functools.partial(one.checkpoint, now), now)
                 if row is not None:
                     self._files.close(one.handle)
-                    del self.tails[one.tail_id]
+                    self._drop(one)
                     self._rows[one.tail_id] = row
                     self._resting.close(one.tail_id)
 
@@ -485,7 +533,7 @@ class Roster:
     @property
     def is_waiting_to_be_read(self) -> bool:
         """A file waits for its row to be durable, and its row was not handed over yet."""
-        return any(map(self._is_unknown, self.tails.values()))
+        return any(map(self._is_unknown, self._busy.values()))
 
     def snapshot(self, sequence: int, *, is_last: bool = False) -> model.FlowSnapshot | None:
         """Return the rows that changed since the last snapshot, None if none did.
@@ -496,7 +544,7 @@ class Roster:
         now = self._clock.monotonic()
         is_urgent = self.is_waiting_to_be_read
         rows = [self._rows[tail_id] for tail_id in sorted(self._changed_rows)]
-        for one in list(self.tails.values()):
+        for one in list(self._busy.values()):
             proving = functools.partial(one.checkpoint, now, is_last=is_last)
             is_wanted = one.is_changed or (is_last and one.has_unsaved_ranges)
             row = self._guard(one, proving, now) if is_wanted else None

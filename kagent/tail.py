@@ -67,6 +67,7 @@ class Tail:
         self._size_before = self.size  # before it last changed
         self.mtime_ns = sightings[0].mtime_ns
         self.grown = now  # when a byte was last seen to come
+        self.has_grown = False  # since it was opened
         self.state: Literal["followed", "left", "truncated"] = "followed"
         self.left = now  # when it had no matching path any more
         self.scans_unseen = 0
@@ -148,6 +149,21 @@ class Tail:
         return self._framer is not None and self._framer.growing_from == self.position
 
     @property
+    def is_at_rest(self) -> bool:
+        """Nothing of it is to be read, settled or saved before something happens to the file."""
+        return (
+            self.state == "followed"
+            and self.handle is not None
+            and self.is_durable
+            and not self.is_changed
+            and not self.scans_unseen
+            and self.is_exhausted
+            and not self.is_growing
+            and self.ledger.is_settled
+            and not self.has_unsaved_ranges
+        )
+
+    @property
     def lost_bytes(self) -> int:
         """Bytes that were not split when the file was found truncated, by what was seen of it."""
         return max(0, self._size_before - self.position)
@@ -166,7 +182,7 @@ class Tail:
             raise TruncatedError
         if size != self.size:
             self._size_before, self.size, self.grown = self.size, size, now
-            self.is_finished = False
+            self.is_finished, self.has_grown = False, True
         if size < self._scanned:  # cut within a line that was searched, and none of it read
             self._forget_search()
         return size

@@ -110,6 +110,9 @@ class FakeFiles:
     def size(self, handle: int) -> int:
         return len(self._held("size", handle).data)
 
+    def sizes(self, handles: Sequence[int]) -> list[int]:
+        return [self.size(handle) for handle in handles]
+
     def read(self, handle: int, offset: int, size: int) -> bytes:
         return bytes(self._held("read", handle).data[offset : offset + size])
 
