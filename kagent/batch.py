@@ -145,20 +145,28 @@ class Batcher:
             dues.append(ripe if self._is_full() else ripe + self._settings.max_age_s)
         return min(dues, default=None)
 
-    def take(self, now: float) -> model.Batch | None:
+    def take(
+        self, now: float, records_max: int | None = None, bytes_max: int | None = None
+    ) -> model.Batch | None:
         """Return the next batch that is full, old enough or due; None if there is none yet.
 
         Args:
             now: Monotonic time.
+            records_max: The most that a new request may hold now; None: as the settings say.
+            bytes_max: The same for its bytes; a lone record may be larger.
         """
+        records_max = min(records_max or self._settings.records_max, self._settings.records_max)
+        bytes_max = min(bytes_max or self._settings.bytes_max, self._settings.bytes_max)
         if self._settings.is_ordered and self._waiting:
-            return self._cut(now, with_fresh=False) if self._waiting[0].due <= now else None
+            if self._waiting[0].due > now:
+                return None
+            return self._cut(now, records_max, bytes_max, with_fresh=False)
         if self._halves and self._halves[0].due <= now:
             return heapq.heappop(self._halves).batch
         if self._settings.is_ordered and self._halves:
             return None
         if self._is_ripe(now):
-            return self._cut(now)
+            return self._cut(now, records_max, bytes_max)
         if self._suspects and self._suspects[0].due <= now:
             return heapq.heappop(self._suspects).batch
         return None
@@ -177,10 +185,12 @@ class Batcher:
             or self._fresh_bytes + self.key_bytes * self._fresh_records >= self._settings.bytes_max
         )
 
-    def _cut(self, now: float, *, with_fresh: bool = True) -> model.Batch:
+    def _cut(
+        self, now: float, records_max: int, bytes_max: int, *, with_fresh: bool = True
+    ) -> model.Batch:
         """Fill one request from the records that are due, then from fresh ones."""
         chunks: list[model.Chunk] = []
-        records_room, bytes_room = self._settings.records_max, self._settings.bytes_max
+        records_room, bytes_room = records_max, bytes_max
         while records_room:
             is_fresh = not (self._waiting and self._waiting[0].due <= now)
             if is_fresh and not (with_fresh and self._fresh):
@@ -198,7 +208,7 @@ class Batcher:
             records_room, bytes_room = records_room - count, bytes_room - size
         records = list(itertools.chain.from_iterable(chunk.records for chunk in chunks))
         keys = self._choose_keys(len(records))
-        return model.Batch(records, keys, chunks, self._settings.bytes_max - bytes_room)
+        return model.Batch(records, keys, chunks, bytes_max - bytes_room)
 
     def _pass_fresh(self, count: int, size: int) -> None:
         """Move on behind the fresh records that were taken."""

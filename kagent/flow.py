@@ -63,6 +63,7 @@ class FlowSettings:
     destination: str = ""  # for people, as in 'kinesis web-logs'
     preprocess: tuple[preprocessors.Stage, ...] = ()
     on_no_match: chain.OnNoMatch = "wrap"
+    rate_limit: pace.RateLimit = pace.UNLIMITED
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,7 +105,15 @@ class Flow:
         self._save = save
         self.burials = burying.Burials(settings.name, bury, clock)
         self._batcher = batching.Batcher(settings.batch, limits, chooser)
-        self._pace = pace.Pace(settings.max_in_flight)
+        self._pace = pace.Pace(
+            pace.PaceSettings(
+                settings.max_in_flight,
+                settings.batch.records_max,
+                settings.batch.bytes_max,
+                settings.rate_limit,
+            ),
+            chooser,
+        )
         record_bytes_max = min(
             settings.source.max_line + 1, limits.record_bytes_max - self._batcher.key_bytes
         )
@@ -226,10 +235,11 @@ class Flow:
         """Submit what is ready, as long as the pace allows another attempt."""
         now = self._clock.monotonic()
         while self._pace.may_attempt(now, self.in_flight):
-            batch = self._batcher.take(now)
+            batch = self._batcher.take(now, *self._pace.room(now))
             if batch is None:
                 return
             self.in_flight += 1
+            self._pace.note_submitted(batch)
             self._submit(batch)
 
     def _take_in(self, result: split.Split) -> None:
@@ -262,29 +272,26 @@ class Flow:
 
     def _collect_receipt(self, receipt: model.Receipt) -> None:
         """Settle what was accepted, and keep the rest for another attempt."""
-        self.in_flight -= 1
-        assert self.in_flight >= 0
+        assert self.in_flight > 0
+        now = self._clock.monotonic()
         self.counters.count_receipt(receipt)
-        if receipt.setback is None and len(receipt.refused) == len(receipt.batch.records):
-            receipt.setback = errors.ThrottledError(
-                receipt.refused[0].code, "every record refused"
-            )
+        if receipt.setback is None and self._pace.note_answer(receipt, now, self.in_flight):
+            self._accepted_at = now
+        self.in_flight -= 1
         if isinstance(receipt.setback, errors.RejectedError):
             self._collect_rejection(receipt.batch, receipt.setback)
         elif receipt.setback is not None:
-            self._pace.note_setback(receipt, self._clock.monotonic())
+            self._pace.note_setback(receipt, now)
             self._put_back(receipt.batch, receipt.batch.chunks, self._pace.not_before)
         else:
-            self._pace.note_accepted()
-            self._accepted_at = self._clock.monotonic()
             refused = [refusal.index for refusal in receipt.refused]
             accepted, returned = batching.divide(receipt.batch, refused)
             for chunk in accepted:
                 self._deliver(chunk)
-            now = self._clock.monotonic()
             for chunk in returned:
                 chunk.attempts += 1
-                self._batcher.put_back([chunk], now + pace.refusal_wait_s(chunk.attempts))
+            for chunk, due in self._pace.refused_dues(returned, receipt.refused, now):
+                self._batcher.put_back([chunk], due)
 
     def _deliver(self, chunk: model.Chunk) -> None:
         self.counters.delivered_bytes += chunk.end - chunk.start - chunk.dropped_bytes
@@ -361,12 +368,9 @@ class Flow:
             return min([self._clock.monotonic() + SCAN_S, *dues])
         dues += [self._scanned + SCAN_S, self.roster.next_due()]
         due = self._batcher.next_due()
-        if due is not None and not self._pace.is_open:
-            due = max(due, self._pace.not_before)
-        # With all slots taken, the next receipt wakes the flow.
-        is_full = self.in_flight >= (self.settings.max_in_flight if self._pace.is_open else 1)
-        if due is not None and not is_full:
-            dues.append(due)
+        allowed = self._pace.next_attempt(self._clock.monotonic(), self.in_flight)
+        if due is not None and allowed is not None:  # else the next receipt wakes the flow
+            dues.append(max(due, allowed))
         return min(dues)
 
     def _trouble(self) -> tuple[str, str]:

@@ -231,6 +231,7 @@ class Supervisor:
             destination=one.destination.description,
             preprocess=one.preprocess,
             on_no_match=one.on_no_match,
+            rate_limit=one.rate_limit,
         )
         return incarnation.Incarnation(
             settings,

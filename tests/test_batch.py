@@ -165,6 +165,19 @@ def test_lone_record_larger_than_max_bytes_goes_all_the_same() -> None:
     assert [50, 1] == [found.size_bytes for found in taken]
 
 
+def test_request_holds_no_more_than_the_pace_allows() -> None:
+    """What is left goes in later ones; a record that is larger than the room goes alone."""
+    one = batcher(max_age_s=0.0, records_max=10)
+    one.add(chunk(*[b"12345"] * 6))
+
+    first, second, third = one.take(1.0, 2, None), one.take(1.0, None, 11), one.take(1.0, 5, 1)
+
+    assert [2, 2, 1] == [len(one.records) for one in (first, second, third) if one]
+    rest = one.take(1.0, 1000, 10**9)
+    assert rest is not None
+    assert 1 == len(rest.records)
+
+
 def test_partition_keys_are_even_and_as_long_as_announced() -> None:
     """Each record has a random key of eight hexadecimal digits, which count as its bytes."""
     one = batcher(KEYED, records_max=500)

@@ -10,7 +10,7 @@ import fakes
 import pytest
 
 from kagent import batch as batching
-from kagent import discovery, errors, flow, model, preprocessors, roster
+from kagent import discovery, errors, flow, model, pace, preprocessors, roster
 from kagent.preprocessors import chain
 
 LONG_S = 400.0  # longer than rotate_wait
@@ -31,6 +31,7 @@ class Rig:
         ttl_s: float = 30 * 86400.0,
         preprocess: model.Preprocessor | None = None,
         on_no_match: chain.OnNoMatch = "wrap",
+        rate_limit: pace.RateLimit = pace.UNLIMITED,
     ) -> None:
         self.clock = fakes.FakeClock()
         self.files = fakes.FakeFiles(self.clock)
@@ -54,6 +55,7 @@ class Rig:
             checkpoint_ttl_s=ttl_s,
             preprocess=(preprocessors.Stage("own", preprocess, False),) if preprocess else (),
             on_no_match=on_no_match,
+            rate_limit=rate_limit,
         )
         self.flow = self.begin(roster.Estate())
 
@@ -836,3 +838,14 @@ def test_less_is_read_when_records_grow() -> None:
 
     assert 2000 == len(rig.accepted)
     assert max(held) <= 256 * 1024
+
+
+def test_operators_rate_limit_holds_back_what_is_read() -> None:
+    """The flow sends a second's worth, says when it will go on, and does."""
+    rig = Rig(rate_limit=pace.RateLimit(records=10))
+    rig.write("/logs/a.log", b"line\n" * 200)
+    rig.go_on(10.0)
+
+    assert 80 <= len(rig.accepted) <= 125
+    rig.go_on(20.0)
+    assert 200 == len(rig.accepted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import hypothesis
 import pytest
 from hypothesis import strategies as st
@@ -15,13 +17,22 @@ NOT_FOUND = errors.NotFoundError("ResourceNotFound")
 fast = hypothesis.settings(deadline=None, max_examples=100)
 
 
+def make(in_flight_max: int = 4, *, has_fixed_keys: bool = False) -> pace.Pace:
+    settings = pace.PaceSettings(in_flight_max, has_fixed_keys=has_fixed_keys)
+    return pace.Pace(settings, random.Random(1))
+
+
+def answer(records: int = 1, refused: tuple[model.Refusal, ...] = ()) -> model.Receipt:
+    return model.Receipt(model.Batch([b""] * records, [], [], 10 * records), refused)
+
+
 def receipt(setback: errors.DestinationError, submitted: float) -> model.Receipt:
     return model.Receipt(model.Batch([], [], [], 0), setback=setback, submitted=submitted)
 
 
 def after_setbacks(*setbacks: errors.DestinationError) -> pace.Pace:
     """Return a pace for 4 attempts at a time, after one setback each second from 1 s on."""
-    one = pace.Pace(4)
+    one = make()
     for number, setback in enumerate(setbacks, start=1):
         one.note_setback(receipt(setback, submitted=float(number)), float(number))
     return one
@@ -32,10 +43,12 @@ def after_setbacks(*setbacks: errors.DestinationError) -> pace.Pace:
 
 def test_open_pace_allows_as_many_attempts_as_the_flow() -> None:
     """At the start nothing is known against the destination."""
-    one = pace.Pace(4)
+    one = make()
 
     assert one.is_open
     assert [True, True, False, False] == [one.may_attempt(0.0, n) for n in (0, 3, 4, 5)]
+    assert one.next_attempt(0.0, 4) is None
+    assert (None, None) == one.room(0.0)
 
 
 @pytest.mark.parametrize(
@@ -82,20 +95,20 @@ def test_blocked_flow_tries_once_each_half_minute(setback: errors.DestinationErr
     ],
 )
 def test_progress_opens(setbacks: list[errors.DestinationError]) -> None:
-    """One accepted record is enough: all attempts are allowed at once."""
+    """One accepted record is enough: more than one attempt is allowed again."""
     one = after_setbacks(*setbacks)
 
-    one.note_accepted()
+    one.note_answer(answer(), 50.0, 1)
 
     assert one.is_open
     assert one.blocked is None
-    assert one.may_attempt(0.0, 3)
+    assert one.may_attempt(50.0, 1)
 
 
 def test_waits_start_again_after_progress() -> None:
     """The next setback after progress is the first one, with the shortest wait."""
     one = after_setbacks(*[THROTTLED] * 20)
-    one.note_accepted()
+    one.note_answer(answer(), 50.0, 1)
 
     one.note_setback(receipt(THROTTLED, submitted=100.0), 100.0)
 
@@ -113,7 +126,7 @@ def test_throttling_ends_a_block() -> None:
 
 def test_lone_rejected_record_blocks_without_a_setback() -> None:
     """The destination itself may be wrong: the flow waits, longer each time none is accepted."""
-    one = pace.Pace(4)
+    one = make()
     rejected = errors.RejectedError("InvalidArgument")
 
     one.note_suspect(rejected, 10.0)
@@ -126,7 +139,90 @@ def test_lone_rejected_record_blocks_without_a_setback() -> None:
 def test_setback_receipt_says_why() -> None:
     """A receipt without a setback is no setback: our own bug."""
     with pytest.raises(AssertionError):
-        pace.Pace(1).note_setback(model.Receipt(model.Batch([], [], [], 0)), 0.0)
+        make().note_setback(model.Receipt(model.Batch([], [], [], 0)), 0.0)
+
+
+# --- answers that refuse everything -----------------------------------------------------------
+
+FULL = model.Refusal(0, "ProvisionedThroughputExceededException", "shardId-000000000000")
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        pytest.param("ServiceUnavailableException", errors.ThrottledError, id="full"),
+        pytest.param("InternalFailure", errors.UnavailableError, id="unwell"),
+    ],
+)
+def test_answer_that_refuses_all_without_a_shard_is_a_setback(
+    code: str, expected: type[errors.DestinationError]
+) -> None:
+    """There is nothing else that might have room: it is as if the call had failed."""
+    one = make()
+    refused = answer(1, (model.Refusal(0, code),))
+
+    assert not one.note_answer(refused, 1.0, 1)
+
+    assert isinstance(refused.setback, expected)
+
+
+def test_full_shard_keeps_nothing_from_other_shards() -> None:
+    """An answer of one shard's refusals leaves the flow open, and is told if it stays so."""
+    one = make()
+    refused = answer(1, (FULL,))
+
+    assert not one.note_answer(refused, 1.0, 1)
+
+    assert refused.setback is None
+    assert one.is_open
+    assert 1.0 == one.failing_since
+    assert isinstance(one.setback, errors.ThrottledError)
+    assert one.note_answer(answer(2, (FULL,)), 2.0, 1)
+    assert one.setback is None
+
+
+# --- refused records --------------------------------------------------------------------------
+
+
+def chunk(records: int, attempts: int = 1) -> model.Chunk:
+    ends = list(range(1, records + 1))
+    starts = list(range(records))
+    return model.Chunk("t", [b"x"] * records, starts, ends, 0, records, attempts=attempts)
+
+
+def test_refused_records_with_random_keys_wait_by_their_attempts() -> None:
+    """A new key finds another shard: nothing is known against that one."""
+    one = make()
+
+    dues = list(one.refused_dues([chunk(3, attempts=1)], [FULL] * 3, 10.0))
+
+    assert [3] == [len(part) for part, _ in dues]
+    assert all(10.0 <= due <= 10.0 + 0.1 for _, due in dues)
+
+
+def test_refused_records_with_fixed_keys_wait_for_their_turn_at_their_shard() -> None:
+    """One after the other at the shard's rate; those of another shard do not wait for them."""
+    one = make(has_fixed_keys=True)
+    a, b = model.Refusal(0, "T", "a"), model.Refusal(0, "T", "b")
+
+    dues = list(one.refused_dues([chunk(5), chunk(2)], [a, a, a, b, b, a, a], 10.0))
+
+    assert [3, 2, 2] == [len(part) for part, _ in dues]
+    assert dues[0][1] <= 10.1
+    assert dues[1][1] <= 10.1
+    assert 13.0 == dues[2][1]  # three records at one a second
+    (first, _), (second, _), _ = dues
+    assert (first.end, second.start) == (3, 3)
+
+
+def test_refused_records_without_a_shard_wait_by_their_attempts() -> None:
+    """As with random keys."""
+    one = make(has_fixed_keys=True)
+
+    ((part, due),) = one.refused_dues([chunk(2)], [model.Refusal(0, "T")] * 2, 10.0)
+
+    assert 2 == len(part)
+    assert 10.0 <= due <= 10.1
 
 
 # --- attempts that were under way together ----------------------------------------------------
@@ -134,7 +230,7 @@ def test_setback_receipt_says_why() -> None:
 
 def test_attempts_under_way_together_count_once() -> None:
     """Three calls that met the same outage neither wait longer nor later than one."""
-    one = pace.Pace(4)
+    one = make()
     one.note_setback(receipt(THROTTLED, submitted=9.0), 10.0)
     due = one.not_before
 
@@ -147,7 +243,7 @@ def test_attempts_under_way_together_count_once() -> None:
 
 def test_attempt_that_was_under_way_at_a_block_changes_nothing() -> None:
     """It says nothing that is newer than what blocked the flow."""
-    one = pace.Pace(4)
+    one = make()
     rejected = errors.RejectedError("InvalidArgument")
     one.note_suspect(rejected, 10.0)
     due = one.not_before
@@ -160,7 +256,7 @@ def test_attempt_that_was_under_way_at_a_block_changes_nothing() -> None:
 
 def test_attempt_made_after_a_setback_counts_again() -> None:
     """What was submitted when the setback was known is news."""
-    one = pace.Pace(4)
+    one = make()
     one.note_setback(receipt(THROTTLED, submitted=9.0), 10.0)
 
     one.note_setback(receipt(DENIED, submitted=10.0), 12.0)
@@ -170,9 +266,9 @@ def test_attempt_made_after_a_setback_counts_again() -> None:
 
 def test_first_setback_after_progress_counts_whenever_it_was_submitted() -> None:
     """Progress makes everything before it old: the next setback counts as the first."""
-    one = pace.Pace(4)
+    one = make()
     one.note_setback(receipt(THROTTLED, submitted=9.0), 10.0)
-    one.note_accepted()
+    one.note_answer(answer(), 50.0, 1)
 
     one.note_setback(receipt(THROTTLED, submitted=9.5), 11.0)
 

@@ -22,6 +22,7 @@ from kagent.destinations.firehose import FirehoseOptions
 from kagent.destinations.kinesis import KinesisOptions
 from kagent.discovery import SourceOptions
 from kagent.exporters.cloudwatch import CloudWatchOptions
+from kagent.pace import RateLimit
 from kagent.preprocessors.chain import OnNoMatch
 from kagent.split import OversizePolicy
 
@@ -88,6 +89,9 @@ class FlowDefaults(options.Options):
     max_buffer: Annotated[int, options.Size(1024, 64 * _GIB)] | None = None
     """Bytes of lines held in memory, at least twice the longest record and 1MiB. Left out: 16MiB,
     or an equal share of `max_memory` if that is less."""
+
+    rate_limit: RateLimit = RateLimit()
+    """What is sent at most in a second, to leave room for others."""
 
 
 class Flow(FlowDefaults, FlowNames):  # pydantic takes the fields of the last base first

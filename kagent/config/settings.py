@@ -17,6 +17,7 @@ from kagent import (
     destinations,
     discovery,
     model,
+    pace,
     preprocessors,
     split,
 )
@@ -57,6 +58,7 @@ class FlowConfig:
     max_buffer: int  # bytes
     preprocess: tuple[preprocessors.Stage, ...] = ()
     on_no_match: chain.OnNoMatch = "wrap"
+    rate_limit: pace.RateLimit = pace.UNLIMITED
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,4 +141,5 @@ def _resolve_flow(flow: schema.Flow, root: schema.Root) -> FlowConfig:
         max_buffer=flow.max_buffer or default_buffer(root.max_memory, len(root.flows), least),
         preprocess=tuple(map(stages.resolve, flow.preprocess)),
         on_no_match=flow.on_no_match,
+        rate_limit=flow.rate_limit,
     )
