@@ -16,7 +16,16 @@ from kagent.destinations import aws, firehose, kinesis
 
 KINESIS = kinesis.KinesisOptions(stream="web-logs")
 FIREHOSE = firehose.FirehoseOptions(delivery_stream="web-logs")
-BOTH = pytest.mark.parametrize("named", [KINESIS, FIREHOSE], ids=["kinesis", "firehose"])
+BY_BOTO3 = kinesis.KinesisOptions(stream="web-logs", wire="boto3")
+FIREHOSE_BY_BOTO3 = firehose.FirehoseOptions(delivery_stream="web-logs", wire="boto3")
+ALL = {
+    "kinesis": KINESIS,
+    "firehose": FIREHOSE,
+    "kinesis by boto3": BY_BOTO3,
+    "firehose by boto3": FIREHOSE_BY_BOTO3,
+}
+BOTH = pytest.mark.parametrize("named", ALL.values(), ids=ALL)
+BOTH_WIRES = pytest.mark.parametrize("named", [KINESIS, BY_BOTO3], ids=["fast", "boto3"])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,7 +63,7 @@ def endpoint_url(service: local.Service) -> Iterator[str]:
 def made(endpoint_url: str) -> dict[object, model.Destination]:
     """One destination of each kind: a client costs more than a test."""
     reached = aws.AwsOptions(region="eu-west-1", endpoint_url=endpoint_url)
-    return {named: destinations.make(named, reached, 4) for named in (KINESIS, FIREHOSE)}
+    return {named: destinations.make(named, reached, 4) for named in ALL.values()}
 
 
 @pytest.fixture(autouse=True)
@@ -63,12 +72,14 @@ def _no_faults(service: local.Service) -> None:
 
 
 def batch(named: destinations.DestinationOptions, records: list[bytes]) -> model.Batch:
-    keys = [str(number) for number in range(len(records))] if named is KINESIS else []
+    keys = (
+        [str(number) for number in range(len(records))] if named.limits.has_partition_keys else []
+    )
     return model.Batch(records, keys, [], 0)
 
 
 def arrived(service: local.Service, named: destinations.DestinationOptions) -> list[bytes]:
-    kept = service.records if named is KINESIS else service.deliveries
+    kept = service.records if named.limits.has_partition_keys else service.deliveries
     return kept("web-logs")
 
 
@@ -96,7 +107,7 @@ def test_exactly_the_refused_records_are_named(
 ) -> None:
     """With a third refused, accepted and refused together are what was sent, and no more."""
     service.set_faults(local.Faults(refuse_share=0.3))
-    records = [f"{named.description} {number}".encode() for number in range(300)]
+    records = [f"{named.description} {named.wire} {number}".encode() for number in range(300)]
 
     receipt = made[named].put(batch(named, records))
 
@@ -106,14 +117,17 @@ def test_exactly_the_refused_records_are_named(
     assert refused == set(records) - set(arrived(service, named))
 
 
+@BOTH_WIRES
 def test_a_throttled_shard_is_named(
-    service: local.Service, made: dict[object, model.Destination]
+    service: local.Service,
+    made: dict[object, model.Destination],
+    named: destinations.DestinationOptions,
 ) -> None:
     """Only records of the throttled shard are refused, and the refusal says which shard."""
     hot = "shardId-000000000001"
     service.set_faults(local.Faults(throttle_shards=(hot,)))
 
-    receipt = made[KINESIS].put(batch(KINESIS, [b"x"] * 50))
+    receipt = made[named].put(batch(named, [b"x"] * 50))
 
     assert {refusal.shard for refusal in receipt.refused} == {hot}
     assert 0 < len(receipt.refused) < 50
@@ -219,18 +233,19 @@ def test_a_reset_is_ambiguous_in_doubt(
     assert (receipt.setback.code, receipt.is_ambiguous) == ("ConnectionClosedError", True)
 
 
-def test_tls_is_verified_against_the_ca_bundle() -> None:
+@BOTH_WIRES
+def test_tls_is_verified_against_the_ca_bundle(named: destinations.DestinationOptions) -> None:
     """A private CA is trusted when it is named, and only then."""
     streams = {"web-logs": local.StreamOptions()}
     service = local.Service(local.ServiceOptions(streams=streams, tls=True))
 
     with service.listen() as server:
         reached = aws.AwsOptions(region="eu-west-1", endpoint_url=server.endpoint_url)
-        stranger = destinations.make(KINESIS, reached, 1)
+        stranger = destinations.make(named, reached, 1)
         trusted = reached.model_copy(update={"ca_bundle": server.ca_file})
-        friend = destinations.make(KINESIS, trusted, 1)
-        refused = stranger.put(batch(KINESIS, [b"secret"]))
-        accepted = friend.put(batch(KINESIS, [b"secret"]))
+        friend = destinations.make(named, trusted, 1)
+        refused = stranger.put(batch(named, [b"secret"]))
+        accepted = friend.put(batch(named, [b"secret"]))
 
     assert (type(refused.setback), refused.is_ambiguous) == (errors.UnavailableError, False)
     assert "aws.ca_bundle" in refused.setback.hint
@@ -248,19 +263,24 @@ def moto_url() -> Iterator[str]:
     server.stop()
 
 
-def test_moto_takes_what_the_local_service_takes(moto_url: str) -> None:
+@BOTH_WIRES
+def test_moto_takes_what_the_local_service_takes(
+    moto_url: str, named: destinations.DestinationOptions
+) -> None:
     """A Kinesis that no one here wrote accepts a batch, and misses a stream in the same way."""
     client = boto3.client("kinesis", region_name="eu-west-1", endpoint_url=moto_url)
-    client.create_stream(StreamName="web-logs", ShardCount=1)
+    stream = f"web-{named.wire}"
+    client.create_stream(StreamName=stream, ShardCount=1)
+    there = named.model_copy(update={"stream": stream})
     reached = aws.AwsOptions(region="eu-west-1", endpoint_url=moto_url)
-    gone = kinesis.KinesisOptions(stream="gone")
+    gone = named.model_copy(update={"stream": "gone"})
 
-    accepted = destinations.make(KINESIS, reached, 1).put(batch(KINESIS, [b"\xff\n", b"b"]))
+    accepted = destinations.make(there, reached, 1).put(batch(KINESIS, [b"\xff\n", b"b"]))
     missed = destinations.make(gone, reached, 1).put(batch(KINESIS, [b"a"]))
 
-    shard = client.list_shards(StreamName="web-logs")["Shards"][0]["ShardId"]
+    shard = client.list_shards(StreamName=stream)["Shards"][0]["ShardId"]
     iterator = client.get_shard_iterator(
-        StreamName="web-logs", ShardId=shard, ShardIteratorType="TRIM_HORIZON"
+        StreamName=stream, ShardId=shard, ShardIteratorType="TRIM_HORIZON"
     )
     records = client.get_records(ShardIterator=iterator["ShardIterator"])["Records"]
     client.close()
@@ -278,6 +298,8 @@ def test_an_operator_reads_names(made: dict[object, model.Destination]) -> None:
     assert {named: made[named].limits for named in made} == {
         KINESIS: kinesis.LIMITS,
         FIREHOSE: firehose.LIMITS,
+        BY_BOTO3: kinesis.LIMITS,
+        FIREHOSE_BY_BOTO3: firehose.LIMITS,
     }
 
 

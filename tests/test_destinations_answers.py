@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kagent import errors, model
-from kagent.destinations import aws, firehose, kinesis
+from kagent.destinations import answers, aws, firehose, http1, kinesis
 
 SHARD = "shardId-000000000007"
 THROTTLED = {
@@ -35,7 +37,7 @@ class CannedServer:
 
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
-                canned.requests.append(dict(self.headers))
+                canned.requests.append({k.lower(): v for k, v in self.headers.items()})
                 body, declared = canned.body, canned.declared_bytes or len(canned.body)
                 self.send_response(canned.status)
                 self.send_header("Content-Length", str(declared))
@@ -87,14 +89,21 @@ def reach(url: str, **given: Any) -> aws.AwsOptions:
     return aws.AwsOptions(region="eu-west-1", endpoint_url=url, **given)
 
 
-@pytest.fixture(scope="module")
-def stream(server: CannedServer) -> kinesis.KinesisDestination:
-    return kinesis.KinesisDestination(kinesis.KinesisOptions(stream="web"), reach(server.url), 2)
+@pytest.fixture(scope="module", params=["fast", "boto3"])
+def wire(request: pytest.FixtureRequest) -> str:
+    """What makes the calls: both read the same answers in the same way."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def delivery_stream(server: CannedServer) -> firehose.FirehoseDestination:
-    named = firehose.FirehoseOptions(delivery_stream="web")
+def stream(server: CannedServer, wire: Any) -> kinesis.KinesisDestination:
+    named = kinesis.KinesisOptions(stream="web", wire=wire)
+    return kinesis.KinesisDestination(named, reach(server.url), 2)
+
+
+@pytest.fixture(scope="module")
+def delivery_stream(server: CannedServer, wire: Any) -> firehose.FirehoseDestination:
+    named = firehose.FirehoseOptions(delivery_stream="web", wire=wire)
     return firehose.FirehoseDestination(named, reach(server.url), 2)
 
 
@@ -113,7 +122,7 @@ def test_accepted_is_what_the_service_says_of_each_record(
     receipt = stream.put(sent)
 
     assert model.Receipt(sent) == receipt
-    assert "kagent/" in server.requests[0]["User-Agent"]
+    assert "kagent/" in server.requests[0]["user-agent"]
 
 
 def test_refused_records_are_named_by_index_code_and_shard(
@@ -179,14 +188,15 @@ def test_nonsense_is_never_success(
 
 
 def test_an_answer_that_ends_early_is_never_success(
-    server: CannedServer, stream: kinesis.KinesisDestination
+    server: CannedServer, stream: kinesis.KinesisDestination, wire: str
 ) -> None:
     """Botocore does not compare Content-Length; the books of the answer do."""
     server.answer(b'{"FailedRecordCount":0,', declared_bytes=5000)
 
     receipt = stream.put(batch(2))
 
-    assert (receipt.is_ambiguous, receipt.setback.code) == (True, "UnreadableAnswer")
+    code = {"boto3": "UnreadableAnswer", "fast": "ConnectionClosedError"}[wire]
+    assert (receipt.is_ambiguous, receipt.setback.code) == (True, code)
 
 
 @pytest.mark.parametrize("status", [400, 429, 500, 503])
@@ -203,9 +213,9 @@ def test_one_put_is_one_call(
     assert (status >= 500) == receipt.is_ambiguous
 
 
-def test_a_refused_connection_is_not_ambiguous() -> None:
+def test_a_refused_connection_is_not_ambiguous(wire: Any) -> None:
     """Where nobody listens, nothing was taken."""
-    options = kinesis.KinesisOptions(stream="web")
+    options = kinesis.KinesisOptions(stream="web", wire=wire)
     nowhere = kinesis.KinesisDestination(options, reach("http://127.0.0.1:1"), 1)
 
     receipt = nowhere.put(batch(1))
@@ -222,13 +232,13 @@ def test_a_refused_connection_is_not_ambiguous() -> None:
     ],
 )
 def test_failed_tls_is_not_ambiguous(
-    server: CannedServer, ca_bundle: str | None, hint: str
+    server: CannedServer, ca_bundle: str | None, hint: str, wire: Any
 ) -> None:
     """A handshake that fails comes before the first byte of the request."""
     there = reach(server.url.replace("http:", "https:"), ca_bundle=ca_bundle)
-    stream = kinesis.KinesisDestination(kinesis.KinesisOptions(stream="web"), there, 1)
+    named = kinesis.KinesisOptions(stream="web", wire=wire)
 
-    receipt = stream.put(batch(1))
+    receipt = kinesis.KinesisDestination(named, there, 1).put(batch(1))
 
     assert (errors.UnavailableError, False) == (type(receipt.setback), receipt.is_ambiguous)
     assert hint in receipt.setback.hint
@@ -240,7 +250,55 @@ def test_a_batch_without_a_key_for_each_record_is_our_bug(
     """Records and partition keys go in pairs, or not at all."""
     server.answer({})
 
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises((ValueError, AssertionError)):
         stream.put(batch(2, keys=False))
 
     assert server.requests == []
+
+
+results = st.lists(
+    st.sampled_from([TAKEN, THROTTLED, {}, {"SequenceNumber": ""}, {"SequenceNumber": None}]),
+    max_size=4,
+)
+
+
+@given(
+    count=st.sampled_from([0, 1, 2, "0", None, 0.5]),
+    results=results,
+    more=st.sampled_from([{}, {"EncryptionType": "KMS"}, {"message": '"ErrorCode"'}]),
+    sent=st.integers(1, 4),
+    cut=st.integers(0, 3),
+    separators=st.sampled_from([(",", ":"), (", ", ": ")]),
+)
+def test_the_bytes_never_say_more_than_the_parsed_answer(
+    count: object,
+    results: list[Any],
+    more: dict[str, str],
+    sent: int,
+    cut: int,
+    separators: tuple[str, str],
+) -> None:
+    """What is accepted at a glance, parsing in full accepts as well."""
+    said = {"FailedRecordCount": count, "Records": results, **more}
+    text = json.dumps(said, separators=separators).encode()
+    answer = http1.Answer(200, {}, text[: len(text) - cut], is_whole=True)
+
+    if answers.are_all_accepted(answer.body, sent, answers.PUT_RECORDS):
+        assert cut == 0
+        assert answers.refusals(said, sent, answers.PUT_RECORDS) == ()
+
+
+@pytest.mark.parametrize("more", ["", '"EncryptionType":"KMS",'])
+def test_what_aws_answers_is_accepted_at_a_glance(more: str) -> None:
+    """The form that the services have: otherwise every answer would be parsed."""
+    taken = json.dumps(TAKEN, separators=(",", ":"))
+    said = f'{{{more}"FailedRecordCount":0,"Records":[{taken},{taken}]}}'.encode()
+    last = f'{{"Records":[{taken},{taken}],"FailedRecordCount":0}}'.encode()
+    firehose_said = (
+        b'{"Encrypted":false,"FailedPutCount":0,"RequestResponses":[{"RecordId":"a"},'
+        b'{"RecordId":"b"}]}'
+    )
+
+    assert answers.are_all_accepted(said, 2, answers.PUT_RECORDS)
+    assert answers.are_all_accepted(last, 2, answers.PUT_RECORDS)
+    assert answers.are_all_accepted(firehose_said, 2, answers.PUT_RECORD_BATCH)

@@ -114,6 +114,43 @@ def test_a_lost_answer_is_stored_and_explains_its_duplicate(rig: Rig, kind: str)
     assert ["lost"] * 500 + ["good"] * 500 == answers
 
 
+@pytest.mark.parametrize("kind", ["garble", "miscount", "bloat"])
+def test_a_spoiled_answer_explains_its_duplicate(rig: Rig, kind: str) -> None:
+    """What was stored but not said as AWS would may come again; the plain answer is whole."""
+    rig.service.set_faults(faults.faults_from_json({f"{kind}_share": 1, "faults_max": 1}))
+
+    with contextlib.suppress(LOST, ValueError):
+        spoiled = rig.put(b"x\n", b"y\n")
+        assert spoiled.get("FailedRecordCount") != 0 or "Padding" not in spoiled
+    again = rig.put(b"x\n")
+
+    counts = web_counts(rig)
+    assert 0 == again["FailedRecordCount"]
+    assert (2, 1) == (counts["records_answer_lost"], counts["duplicates_after_lost_answer"])
+
+
+def test_a_redirect_stores_nothing(rig: Rig) -> None:
+    """redirect_share sends the client elsewhere, as no AWS service does."""
+    rig.service.set_faults(Faults(redirect_share=1))
+
+    with refused("TemporaryRedirect"):
+        rig.put(b"x")
+
+    assert [] == rig.service.records("web")
+
+
+def test_a_stale_connection_was_closed_without_a_word(rig: Rig) -> None:
+    """stale_share answers well, and the next request needs another connection."""
+    rig.service.set_faults(Faults(stale_share=1))
+
+    assert 0 == rig.put(b"x")["FailedRecordCount"]
+    with contextlib.suppress(LOST):  # botocore may or may not have noticed
+        rig.put(b"x")
+    assert 0 == rig.put(b"x")["FailedRecordCount"]
+
+    assert 2 <= rig.server.connections_accepted
+
+
 def test_an_internal_error_after_storing_explains_duplicates_too(rig: Rig) -> None:
     """fail_late answers 500 although the records were stored, as Firehose documents."""
     rig.service.set_faults(Faults(fail_late_share=1, faults_max=1))

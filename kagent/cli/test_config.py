@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping
 import click
 
 from kagent import config, discovery, model, patterns, system
-from kagent.cli import sample
 from kagent.options import printable
 
 _MIB = 1024**2
@@ -44,8 +43,7 @@ def run(config_option: str | None, *, is_strict: bool, is_json: bool) -> int:
     Raises:
         errors.ConfigError: the configuration is wrong; nothing was printed.
     """
-    with sample.stdout_for_data():  # the operator's preprocessors are imported, and may print
-        loaded = config.load(config.default_path(config_option, os.environ), os.environ)
+    loaded = config.load(config.default_path(config_option, os.environ), os.environ)
     survey = look(loaded, system.OsFiles(), system.SystemClock())
     region = region_of(loaded, os.environ)
     if is_json:
@@ -145,11 +143,10 @@ def as_text(loaded: config.Config, survey: Survey, region: str | None) -> Iterat
     where = printable(region) if region else "region from boto3's chain"
     width = max((len(one.flow.name) for one in survey.flows), default=0)
     for one in survey.flows:
-        names = [stage.name for stage in one.flow.preprocess]
-        path = "  ->  ".join([*names, f"{one.flow.destination.description}, {where}"])
+        destination = one.flow.destination.description
         for pattern, paths in one.files.items():
             source = f"{printable(pattern)} ({_counted(len(paths), 'file')} now)"
-            yield f"  {one.flow.name:{width}}   {source}  ->  {path}"
+            yield f"  {one.flow.name:{width}}   {source}  ->  {destination}, {where}"
 
 
 def as_json(loaded: config.Config, survey: Survey, region: str | None) -> str:
@@ -166,7 +163,6 @@ def as_json(loaded: config.Config, survey: Survey, region: str | None) -> str:
                     {"pattern": printable(pattern), "files": [printable(path) for path in paths]}
                     for pattern, paths in one.files.items()
                 ],
-                "preprocess": [stage.name for stage in one.flow.preprocess],
                 "destination": one.flow.destination.description,
                 "max_buffer_bytes": one.flow.max_buffer,
             }

@@ -46,8 +46,8 @@ class AwsOptions(options.Options):
     """Give up connecting after this long."""
 
     read_timeout: Annotated[float, options.Duration(0.1, 300.0)] = 30.0
-    """Give up waiting for an answer after this long without a byte; the records are sent again and
-    may arrive twice."""
+    """Give up when nothing goes out, or the answer is not complete, after this long; the records
+    are sent again and may arrive twice."""
 
 
 class Shared(Generic[_Value]):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pydantic
 
 from kagent import model, options
-from kagent.destinations import answers, aws, verdicts
+from kagent.destinations import answers, aws, encoding, verdicts
 
 # https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html, 2026-11:
 # up to 500 records, 1,000 KiB a record before base64 (the API model says 1024000), 4 MiB for the
@@ -29,6 +29,10 @@ class FirehoseOptions(options.Options):
     )
     """The name of the delivery stream; its source must be Direct PUT."""
 
+    wire: Literal["fast", "boto3"] = "fast"
+    """What makes the calls that carry records: kagent's own code, for a tenth of boto3's CPU time,
+    or boto3's client."""
+
     limits: ClassVar[model.BatchLimits] = LIMITS
 
     @property
@@ -48,10 +52,10 @@ class FirehoseDestination:
     limits = LIMITS
 
     def __init__(self, firehose: FirehoseOptions, aws_options: aws.AwsOptions, max_in_flight: int):
-        self._delivery_stream = firehose.delivery_stream
-        self._client = aws.Shared(
-            functools.partial(aws.connect, "firehose", aws_options, max_in_flight)
-        )
+        """Open nothing before the first `put`."""
+        from kagent.destinations import wire  # TLS: a command that only reads options needs none
+
+        self._name = firehose.delivery_stream
         self._call = verdicts.Call(
             operation="PutRecordBatch",
             method="put_record_batch",
@@ -59,22 +63,23 @@ class FirehoseDestination:
             target=f"delivery stream {firehose.delivery_stream}",
             option="destination.firehose.delivery_stream",
         )
+        self._client = aws.Shared(
+            functools.partial(aws.connect, "firehose", aws_options, max_in_flight)
+        )
+        self._wire = wire.Wire(
+            wire.FIREHOSE, encoding.firehose(self._name), self._call, aws_options
+        )
+        self._deliver = self._wire.put if firehose.wire == "fast" else self._put_by_boto3
 
     def put(self, batch: model.Batch) -> model.Receipt:
         """Make one PutRecordBatch call and say what it did."""
-        records = [{"Data": data} for data in batch.records]
         try:
-            answer = answers.ask(
-                self._client,
-                self._call,
-                {"DeliveryStreamName": self._delivery_stream, "Records": records},
-            )
-            refused = answers.refusals(
-                answer.get("RequestResponses"),
-                accepted_by="RecordId",
-                sent=len(records),
-                refused_count=answer.get("FailedPutCount"),
-            )
+            return model.Receipt(batch, refused=self._deliver(batch))
         except verdicts.CallError as failed:
             return failed.receipt(batch)
-        return model.Receipt(batch, refused=refused)
+
+    def _put_by_boto3(self, batch: model.Batch) -> tuple[model.Refusal, ...]:
+        records = [{"Data": data} for data in batch.records]
+        parameters = {"DeliveryStreamName": self._name, "Records": records}
+        answer = answers.ask(self._client, self._call, parameters)
+        return answers.refusals(answer, len(records), answers.PUT_RECORD_BATCH)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import pydantic
 
 from kagent import model, options
-from kagent.destinations import answers, aws, verdicts
+from kagent.destinations import answers, aws, encoding, verdicts
 
 # https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html, 2026-11:
 # up to 500 records, 10 MiB for the entire request, partition keys included. A record may hold
@@ -31,6 +31,10 @@ class KinesisOptions(options.Options):
     partition_key: Literal["random"] = "random"
     """How records are spread over the shards: evenly, by a random key for each."""
 
+    wire: Literal["fast", "boto3"] = "fast"
+    """What makes the calls that carry records: kagent's own code, for a tenth of boto3's CPU time,
+    or boto3's client."""
+
     limits: ClassVar[model.BatchLimits] = LIMITS
 
     @property
@@ -50,10 +54,10 @@ class KinesisDestination:
     limits = LIMITS
 
     def __init__(self, kinesis: KinesisOptions, aws_options: aws.AwsOptions, max_in_flight: int):
-        self._stream = kinesis.stream
-        self._client = aws.Shared(
-            functools.partial(aws.connect, "kinesis", aws_options, max_in_flight)
-        )
+        """Open nothing before the first `put`."""
+        from kagent.destinations import wire  # TLS: a command that only reads options needs none
+
+        self._name = kinesis.stream
         self._call = verdicts.Call(
             operation="PutRecords",
             method="put_records",
@@ -61,23 +65,24 @@ class KinesisDestination:
             target=f"stream {kinesis.stream}",
             option="destination.kinesis.stream",
         )
+        self._client = aws.Shared(
+            functools.partial(aws.connect, "kinesis", aws_options, max_in_flight)
+        )
+        self._wire = wire.Wire(wire.KINESIS, encoding.kinesis(self._name), self._call, aws_options)
+        self._deliver = self._wire.put if kinesis.wire == "fast" else self._put_by_boto3
 
     def put(self, batch: model.Batch) -> model.Receipt:
         """Make one PutRecords call and say what it did."""
+        try:
+            return model.Receipt(batch, refused=self._deliver(batch))
+        except verdicts.CallError as failed:
+            return failed.receipt(batch)
+
+    def _put_by_boto3(self, batch: model.Batch) -> tuple[model.Refusal, ...]:
         records = [
             {"Data": data, "PartitionKey": key}
             for data, key in zip(batch.records, batch.partition_keys, strict=True)
         ]
-        try:
-            answer = answers.ask(
-                self._client, self._call, {"StreamName": self._stream, "Records": records}
-            )
-            refused = answers.refusals(
-                answer.get("Records"),
-                accepted_by="SequenceNumber",
-                sent=len(records),
-                refused_count=answer.get("FailedRecordCount"),
-            )
-        except verdicts.CallError as failed:
-            return failed.receipt(batch)
-        return model.Receipt(batch, refused=refused)
+        parameters = {"StreamName": self._name, "Records": records}
+        answer = answers.ask(self._client, self._call, parameters)
+        return answers.refusals(answer, len(records), answers.PUT_RECORDS)

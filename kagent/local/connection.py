@@ -44,6 +44,7 @@ class Answer:
     part: float = 0.0  # which share of its bytes is sent of an answer that is sent partly
     slow_s: float = 0.0  # how long a slow answer takes
     delay_s: float = 0.0  # before the first byte
+    is_last: bool = False  # the connection is closed after it, and it does not say so
     settle: Callable[[bool], None] = _ignore
 
 
@@ -136,7 +137,7 @@ class Connection:
         except OSError:
             answer.settle(False)
             raise
-        return request.keeps_alive
+        return request.keeps_alive and not answer.is_last
 
     def _drip(self, data: bytes, slow_s: float) -> bytes:
         """Send all but the last piece of an answer, with pauses; return the last."""

@@ -12,6 +12,11 @@ At most one of these befalls a call, the first that is drawn, in this order:
     lose       stored, then the connection is closed without an answer
     truncate   stored, then a part of the answer (its head may be cut), then the end
     slow       stored, then the answer drips over slow_s seconds
+    redirect   sent elsewhere with status 307; nothing stored
+    garble     stored, then answered 200 with what a captive portal would say
+    miscount   stored, then answered with one refusal more than there is
+    bloat      stored, then answered with 8 MiB more than anyone asked for
+    stale      stored and answered, then the connection is closed without a word
 
 Independent of it: `refuse_share` of the records, `throttle_shards`, `poison`, `latency_s`.
 """
@@ -28,8 +33,14 @@ import typing
 from typing import Any
 
 Outcome = typing.Literal[
-    "", "reset", "fail_early", "fail", "fail_late", "lose", "truncate", "slow"
-]
+    "", "reset", "fail_early", "fail", "fail_late", "lose", "truncate", "slow",
+    "redirect", "garble", "miscount", "bloat", "stale",
+]  # fmt: skip
+
+_AFTER_THE_BODY: tuple[Outcome, ...] = (
+    "fail", "fail_late", "lose", "truncate", "slow",
+    "redirect", "garble", "miscount", "bloat", "stale",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +59,11 @@ class Faults:
     truncate_share: float = 0.0
     slow_share: float = 0.0
     slow_s: float = 1.0
+    redirect_share: float = 0.0
+    garble_share: float = 0.0
+    miscount_share: float = 0.0
+    bloat_share: float = 0.0
+    stale_share: float = 0.0
     latency_s: float = 0.0  # between storing and answering, each call
     throttle_shards: tuple[str, ...] = ()  # shard ids that refuse every record
     poison: str = ""  # a call with a record that holds this text is refused as a whole
@@ -143,7 +159,7 @@ class FaultSource:
 
     def draw_outcome(self, operation: str, stream: str) -> Outcome:
         """Draw what befalls a call whose body was read."""
-        return self._draw_one(operation, stream, ("fail", "fail_late", "lose", "truncate", "slow"))
+        return self._draw_one(operation, stream, _AFTER_THE_BODY)
 
     def _draw_one(
         self, operation: str, stream: str | None, outcomes: tuple[Outcome, ...]

@@ -16,6 +16,7 @@ import collections
 import email.utils
 import functools
 import random
+import re
 import threading
 import time
 import typing
@@ -37,6 +38,7 @@ from kagent.local import (
     kinesis,
     kinesis_describe,
     kinesis_read,
+    limits,
     options,
     protocol,
     records,
@@ -51,6 +53,15 @@ _SENDING: dict[faults.Outcome, connection.Sending] = {
     "lose": "nothing",
     "truncate": "partly",
     "slow": "slowly",
+}
+
+_REFUSED_COUNT = re.compile(rb'("Failed(?:Record|Put)Count":)(\d+)')
+_SPOILED: dict[faults.Outcome, Callable[[bytes], bytes]] = {
+    "garble": lambda _: b"<html><body>Welcome to the hotel</body></html>",
+    "miscount": lambda body: _REFUSED_COUNT.sub(
+        lambda found: found[1] + b"%d" % (int(found[2]) + 1), body
+    ),
+    "bloat": lambda body: body[:-1] + b',"Padding":"' + b"x" * 8 * limits.MIB + b'"}',
 }
 
 
@@ -179,6 +190,8 @@ class Service:
         except errors.ServiceError as error:
             self._count_refused(call, error.code)
             answer = self._refusal(api, error)
+            if error.status == 307:
+                answer.headers["Location"] = "https://elsewhere.invalid/"
         else:
             answer = self._headed(200, api)
             request_id = answer.headers["x-amzn-RequestId"]
@@ -204,6 +217,8 @@ class Service:
         call.outcome = self.source.draw_outcome(call.operation, call.stream)
         if call.outcome == "fail":
             raise _injected(call.wanted)
+        if call.outcome == "redirect":
+            raise errors.ServiceError("TemporaryRedirect", "Please go elsewhere.", 307)
         result = operation(params, call)
         if call.outcome == "fail_late":
             raise _injected(call.wanted)
@@ -254,8 +269,12 @@ class Service:
             self.source.count("latency")
         if answer.sending == "partly":
             answer.part = self.source.draw_part()
+        answer.is_last = call.outcome == "stale"
+        is_good = answer.status == 200
+        if is_good and call.outcome in _SPOILED:
+            is_good, answer.body = False, _SPOILED[call.outcome](answer.body)
         if call.stored is not None:
-            answer.settle = functools.partial(_settle, call.stored, answer.status == 200)
+            answer.settle = functools.partial(_settle, call.stored, is_good)
         return answer
 
 

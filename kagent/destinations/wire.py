@@ -1,0 +1,168 @@
+"""The fast wire: one signed request, one answer, without boto3's client.
+
+    body (encoding) ─► signature (signing) ─► connection, kept alive ─► answer (answers)
+
+Makes one attempt and never retries. Connections are kept by the destination and the one that was
+used last is taken first, so that no more of them stay open than calls are under way. Whatever goes
+wrong comes out as botocore's error would: the same table (verdicts) says what it means.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import time
+import weakref
+from typing import Any
+
+from kagent import model
+from kagent.destinations import (
+    answers,
+    aws,
+    connection,
+    encoding,
+    endpoint,
+    http1,
+    reach,
+    signing,
+    verdicts,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Api:
+    """What differs between the services: their names for the same things."""
+
+    service: str  # kinesis
+    target: str  # Kinesis_20131202.PutRecords
+    form: answers.Form
+
+
+KINESIS = Api("kinesis", "Kinesis_20131202.PutRecords", answers.PUT_RECORDS)
+FIREHOSE = Api("firehose", "Firehose_20150804.PutRecordBatch", answers.PUT_RECORD_BATCH)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Way:
+    """How the service is reached, and what signs for it; found anew after a refusal."""
+
+    reach: reach.Reach
+    signer: signing.Signer
+
+
+class Wire:
+    """Puts batches to one destination; any number of threads may call `put` at the same time."""
+
+    def __init__(
+        self, api: Api, encode: encoding.Encode, call: verdicts.Call, options: aws.AwsOptions
+    ) -> None:
+        """Open nothing before the first `put`."""
+        self._api = api
+        self._encode = encode
+        self._call = call
+        self._way = aws.Shared(functools.partial(_find, api, options))
+        self._idle: collections.deque[connection.Connection] = collections.deque()
+        weakref.finalize(self, _close, self._idle)
+        self._agent = f"kagent/{aws.version()}"
+
+    def put(self, batch: model.Batch) -> tuple[model.Refusal, ...]:
+        """Make one call and return the records that the service refused.
+
+        Raises:
+            CallError: the call failed. When credentials may be the reason, they are found anew
+                for the next one.
+        """
+        try:
+            answer = self._ask(self._encode(batch))
+            return answers.refusals_of(answer, len(batch.records), self._api.form, self._call)
+        except verdicts.CallError as failed:
+            if failed.may_be_credentials:
+                self._way.forget()
+            raise
+
+    def _ask(self, body: list[bytes]) -> http1.Answer:
+        """Send one request and return whatever was answered."""
+        way, key = self._prepare()
+        place = way.reach.endpoint
+        headers = way.signer.headers(key, body, time.time())
+        headers += [
+            ("accept-encoding", "identity"),
+            ("user-agent", self._agent),
+            ("content-length", str(sum(map(len, body)))),
+        ]
+        lines = [f"{name}: {value}\r\n" for name, value in headers]
+        head = "".join([place.request_head, *lines, "\r\n"]).encode("latin-1")
+        is_sent = False
+        try:
+            link = self._connection(place)
+            is_sent = True
+            try:
+                answer = link.exchange([head, *body])
+            except BaseException:
+                link.close()
+                raise
+        except endpoint.WireError as error:
+            raise verdicts.of_exception(error, self._call, is_sent=is_sent) from None
+        except http1.UnreadableAnswerError as error:
+            raise verdicts.of_nonsense(str(error)) from None
+        if link.keeps_alive:
+            self._idle.append(link)
+        else:
+            link.close()
+        return answer
+
+    def _connection(self, place: endpoint.Endpoint) -> connection.Connection:
+        """Return the connection that was used last, or a new one."""
+        while self._idle:
+            try:
+                link = self._idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if link.endpoint is place and link.is_reusable():
+                return link
+            link.close()
+        return connection.Connection(place)
+
+    def _prepare(self) -> tuple[_Way, signing.Key]:
+        """Return the way to the service and credentials that are valid now."""
+        from botocore import exceptions  # heavy: see aws.py
+
+        try:
+            way = self._way.get()
+            frozen = way.reach.credentials.get_frozen_credentials()
+            return way, _key_of(frozen)
+        except exceptions.ClientError as error:
+            failed = verdicts.of_answer(error.response, error.operation_name, self._call)
+        except (
+            *(exceptions.BotoCoreError, endpoint.WireError),
+            *(OSError, ValueError, TypeError, LookupError),
+        ) as error:
+            failed = verdicts.of_exception(error, self._call, is_sent=False)
+        raise failed
+
+
+def _close(idle: collections.deque[connection.Connection]) -> None:
+    while idle:
+        idle.pop().close()
+
+
+def _find(api: Api, options: aws.AwsOptions) -> _Way:
+    found = reach.find(api.service, options)
+    host = found.endpoint.host_header
+    return _Way(found, signing.Signer(found.region, api.service, host, api.target))
+
+
+def _key_of(frozen: Any) -> signing.Key:
+    """Return credentials as the signer takes them.
+
+    Raises:
+        PartialCredentialsError: they hold what no header can hold.
+    """
+    sent = frozen.access_key + (frozen.token or "")
+    if not (sent.isascii() and sent.isprintable()):
+        from botocore import exceptions  # heavy: see aws.py
+
+        what = "an access key and session token without control characters"
+        raise exceptions.PartialCredentialsError(provider="the host", cred_var=what)
+    return signing.Key(frozen.access_key, frozen.secret_key, frozen.token)

@@ -1,0 +1,96 @@
+"""Request bodies held against what a JSON library makes of the same records."""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kagent import model
+from kagent.destinations import encoding
+
+records = st.lists(st.binary(max_size=40), min_size=1, max_size=20)
+
+
+def batch(records: list[bytes], keys: list[str]) -> model.Batch:
+    return model.Batch(records, keys, [], 0)
+
+
+def read(parts: list[bytes]) -> Any:
+    return json.loads(b"".join(parts))
+
+
+def plain(record: bytes) -> str:
+    return base64.b64encode(record).decode()
+
+
+@given(
+    pairs=st.lists(st.tuples(st.binary(max_size=40), st.text(min_size=1)), min_size=1),
+    stream=st.text(min_size=1),
+)
+def test_a_put_records_body_says_what_the_batch_says(
+    pairs: list[tuple[bytes, str]], stream: str
+) -> None:
+    """Records are arbitrary bytes and partition keys arbitrary text."""
+    sent, keys = [list(column) for column in zip(*pairs, strict=True)]
+
+    said = read(encoding.kinesis(stream)(batch(sent, keys)))
+
+    entries = [{"Data": plain(data), "PartitionKey": key} for data, key in pairs]
+    assert {"StreamName": stream, "Records": entries} == said
+
+
+@given(records)
+def test_a_put_record_batch_body_says_what_the_batch_says(sent: list[bytes]) -> None:
+    """Firehose has no keys, and other names."""
+    said = read(encoding.firehose("audit")(batch(sent, [])))
+
+    entries = [{"Data": plain(data)} for data in sent]
+    assert {"DeliveryStreamName": "audit", "Records": entries} == said
+
+
+@pytest.mark.parametrize("size", [1, 200, 10_000, encoding.PART_BYTES, 3 * encoding.PART_BYTES])
+def test_a_large_body_comes_in_parts(size: int) -> None:
+    """No part is much larger than PART_BYTES or one record, and together they are the body."""
+    sent = [bytes([number]) * size for number in range(20)]
+
+    parts = encoding.firehose("audit")(batch(sent, []))
+
+    assert [plain(data) for data in sent] == [one["Data"] for one in read(parts)["Records"]]
+    assert max(map(len, parts)) < 1.5 * max(encoding.PART_BYTES, size) + 100 * len(sent)
+
+
+def test_keys_that_come_from_records_do_not_fill_the_memory() -> None:
+    """Prebuilt separators are forgotten before there are too many."""
+    encode = encoding.kinesis("web")
+
+    for number in range(60):
+        keys = [f"{number}-{index}" for index in range(500)]
+        said = read(encode(batch([b"x"] * 500, keys)))
+        assert keys == [one["PartitionKey"] for one in said["Records"]]
+
+    assert encode.__closure__ is not None
+    kept = [cell.cell_contents for cell in encode.__closure__]
+    assert max(len(one) for one in kept if isinstance(one, dict)) <= 16384
+
+
+def test_without_pybase64_the_bytes_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no wheel, the standard library encodes."""
+    fast = encoding._b64encode()
+    real = builtins.__import__
+
+    def refuse(name: str, *arguments: Any) -> Any:
+        if name == "pybase64":
+            raise ImportError(name)
+        return real(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    slow = encoding._b64encode()
+
+    assert slow is not fast
+    assert fast(bytes(range(256))) == slow(bytes(range(256)))
