@@ -23,6 +23,7 @@ from kagent import frame, model, options, patterns
 
 # A field called `multiline` would hide the module from its own annotation.
 from kagent.multiline import Setting
+from kagent.userpattern import PatternText
 
 RELIST_S = 10.0
 # A change within the tick of the file system's clock (10 ms at most) that follows a listing does
@@ -43,6 +44,11 @@ class SourceOptions(options.Options):
 
     start_at: Literal["end", "beginning"] = "end"
     """Where to begin in files that the first complete scan finds; later ones begin at 0."""
+
+    capture: PatternText | None = None
+    """A regular expression with named groups, such as `/(?P<app>[^/]+)/[^/]+$`, that is looked for
+    in a file's path. What its groups match are values like {path}: fields and keys can name them.
+    Where it does not match they are empty."""
 
     rotate_wait: Annotated[float, options.Duration(1.0, 86400.0)] = 300.0
     """How long a file that was renamed away is read on after its last byte."""

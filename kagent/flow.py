@@ -78,6 +78,26 @@ class Condition:
     stepped: float  # monotonic
 
 
+def rules_of(
+    source: discovery.SourceOptions,
+    oversize: split.OversizePolicy,
+    limits: model.BatchLimits,
+    key_bytes: int,
+    clock: model.Clock,
+) -> split.Rules:
+    """Return how a flow splits the bytes of its files.
+
+    Args:
+        source: Which files they are, and what is said of their lines.
+        oversize: What becomes of lines that are too long.
+        limits: The destination's.
+        key_bytes: Of each record's partition key.
+        clock: Bounds the time for patterns.
+    """
+    record_bytes_max = min(source.max_line + 1, limits.record_bytes_max - key_bytes)
+    return split.Rules(record_bytes_max, oversize, source.records(), clock.monotonic)
+
+
 class Flow:
     """Ships the files of one pattern set to one destination; owned by one thread."""
 
@@ -114,11 +134,8 @@ class Flow:
             ),
             chooser,
         )
-        record_bytes_max = min(
-            settings.source.max_line + 1, limits.record_bytes_max - self._batcher.key_bytes
-        )
-        rules = split.Rules(
-            record_bytes_max, settings.oversize, settings.source.records(), clock.monotonic
+        rules = rules_of(
+            settings.source, settings.oversize, limits, self._batcher.key_bytes, clock
         )
         faults = opening.Faults(settings.name)
         opener = opening.Opener(faults, settings.source, rules, files, chooser)
@@ -131,6 +148,7 @@ class Flow:
             settings.preprocess,
             settings.on_no_match,
             clock,
+            capture=settings.source.capture,
             record_bytes_max=limits.record_bytes_max - self._batcher.key_bytes,
             is_stripped=rules.frame.is_stripped,
             host=host,

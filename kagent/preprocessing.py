@@ -11,13 +11,16 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from kagent import model, options, preprocessors
+from kagent import model, options, preprocessors, userpattern
 from kagent.preprocessors import chain
 
 SAY_AGAIN_S = 60.0
+PATHS_MAX = 10_000  # whose captured values are remembered
 PARTS_MAX = 20  # different failures that are said at once; a stage may make up any number
+
+TOO_LONG = "longer than the destination takes, after preprocessing"
 
 _log = logging.getLogger("kagent.flow")
 
@@ -43,6 +46,7 @@ class Preprocessing:
         on_no_match: chain.OnNoMatch,
         clock: model.Clock,
         *,
+        capture: str | None,
         record_bytes_max: int,
         is_stripped: bool,
         host: Callable[[], model.HostFacts],
@@ -54,6 +58,7 @@ class Preprocessing:
             stages: The preprocessors.
             on_no_match: What becomes of records that they cannot take apart.
             clock: For the read time, and for when to say something again.
+            capture: A pattern whose named groups are values, looked for in the path.
             record_bytes_max: The destination's limit.
             is_stripped: Records leave without a newline.
             host: Returns what is known of this machine.
@@ -65,6 +70,8 @@ class Preprocessing:
         self._clock = clock
         self._record_bytes_max = record_bytes_max
         self._host = host
+        self._capture = userpattern.UserPattern(capture) if capture else None
+        self._captured: dict[str, Mapping[str, str]] = {}  # by path
         self._said: dict[tuple[str, str], float] = {}
         self._unsaid = 0
 
@@ -78,11 +85,8 @@ class Preprocessing:
         """
         if self.chain.is_empty:
             return Processed([chunk])
-        result = self.chain.run(chunk.records, self.context(chunk, path, header))
+        result = self.run(chunk, path, header)
         self._note_growth(chunk.records, result.records)
-        for index, record in enumerate(result.records):  # 0.03 us a record
-            if record is not None and len(record) > self._record_bytes_max:
-                result.dead.setdefault(index, "a preprocessor made it longer than allowed")
         found = Processed(unparsed=len(result.failures))
         found.dropped = result.records.count(None)
         if result.failures:
@@ -95,6 +99,14 @@ class Preprocessing:
             else:
                 found.empty.append(piece)
         return found
+
+    def run(self, chunk: model.Chunk, path: str, header: Sequence[bytes]) -> chain.Result:
+        """Return the same record by record; says nothing and remembers nothing."""
+        result = self.chain.run(chunk.records, self.context(chunk, path, header))
+        for index, record in enumerate(result.records):  # 0.03 us a record
+            if record is not None and len(record) > self._record_bytes_max:
+                result.dead.setdefault(index, TOO_LONG)
+        return result
 
     def redact(self, chunk: model.Chunk, path: str, header: Sequence[bytes]) -> None:
         """Redact records in place that go to the dead letters as they were split."""
@@ -111,10 +123,27 @@ class Preprocessing:
             chunk.tail_id,
             chunk.starts,
             chunk.ends,
-            header=header,
+            self.captured(path),
+            header,
             read_time=self._clock.time(),
             host=self._host(),
         )
+
+    def captured(self, path: str) -> Mapping[str, str]:
+        """Return what the groups of `capture` match in a path; empty texts if it does not."""
+        if self._capture is None:
+            return {}
+        if path not in self._captured:
+            if len(self._captured) >= PATHS_MAX:
+                self._captured.clear()
+            (found,) = self._capture.each([path.encode("utf-8", "surrogateescape")], "search")
+            is_none = found is None or found is userpattern.EXPIRED
+            groups = {} if is_none else found.groupdict()  # type: ignore[union-attr]  # a match
+            self._captured[path] = {
+                name: (groups.get(name) or b"").decode("utf-8", "surrogateescape")
+                for name in self._capture.groups
+            }
+        return self._captured[path]
 
     def _note_growth(self, before: Sequence[bytes], after: Sequence[bytes | None]) -> None:
         """Remember how much more memory records take than they did, and slowly forget it."""

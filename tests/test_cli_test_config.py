@@ -235,12 +235,14 @@ def test_json_is_one_document_with_the_warnings_in_it(logs: pathlib.Path) -> Non
                         "files": [f"{logs}/nginx/{name}.log" for name in "abc"],
                     }
                 ],
+                "preprocess": [],
                 "destination": "kinesis web-logs",
                 "max_buffer_bytes": 33554432,
             },
             {
                 "name": "audit",
                 "patterns": [{"pattern": f"{logs}/audit.log", "files": []}],
+                "preprocess": [],
                 "destination": "firehose audit",
                 "max_buffer_bytes": 33554432,
             },

@@ -77,3 +77,28 @@ def test_a_name_alone_means_default_options(tmp_path: pathlib.Path, preprocess: 
 
     assert one.flows == other.flows
     assert ("add_brackets",) == tuple(stage.name for stage in one.flows[0].preprocess)
+
+
+@pytest.mark.parametrize(
+    ("capture", "expected"),
+    [
+        ("(a", "capture: found '(a', expected a regular expression (missing ) at position 2)"),
+        ("a", "capture: found 'a', expected a pattern with named groups"),
+        ("(?P<host>a)", "capture: {host} is a value that there is in any case"),
+    ],
+)
+def test_a_pattern_that_captures_nothing_is_refused(
+    tmp_path: pathlib.Path, capture: str, expected: str
+) -> None:
+    """It has a group with a name, and the name is free."""
+    path = tmp_path / "k"
+    path.write_text(
+        f"flows:\n- name: a\n  source: {{paths: [/a], capture: '{capture}'}}\n"
+        "  destination: {kinesis: {stream: s}}\n"
+    )
+
+    with pytest.raises(errors.ConfigError) as raised:
+        config.load(str(path), {})
+
+    assert expected in str(raised.value)
+    assert "1 problem" in str(raised.value)

@@ -75,6 +75,7 @@ LAYERS = {
     "incarnation": 5,
     "adoption": 5,
     "report": 5,
+    "rehearsal": 5,
     "service": 5,
     # L6: the command line
     "cli": 6,
@@ -125,6 +126,7 @@ HARMLESS = {  # what the engine may use of modules that also touch the world
 # By file: why it is longer than LINES_MAX lines.
 LONG_FILES = {
     "batch.py": "the table of service, the filling of a request and its division are one law",
+    "discovery.py": "the options of a source, and the walk over what they name",
     "flow.py": "one step of a flow, read from top to bottom",
     "model.py": "the nouns and seams on one page, mostly docstrings",
     "roster.py": "the life of a tail: what is there, read, settled and saved share one state",

@@ -22,6 +22,7 @@ class Rig:
             [preprocessors.Stage("own", function, is_built_in=False)],
             on_no_match,
             self.clock,
+            capture="/(?P<app>[a-z]+)[.](?P<more>x)?",
             record_bytes_max=50,
             is_stripped=False,
             host=lambda: model.HostFacts("h1"),
@@ -66,7 +67,7 @@ def test_a_record_that_became_too_long_is_dead() -> None:
 
     (dead,) = found.dead
     assert b"x" * 51 == dead[0].records[0]
-    assert "a preprocessor made it longer than allowed" == dead[1]
+    assert preprocessing.TOO_LONG == dead[1]
     assert (101, 102) == (dead[0].starts[0], dead[0].ends[0])
 
 
@@ -135,3 +136,19 @@ def test_a_stage_that_makes_up_parts_cannot_fill_the_log(
     Rig(creative).process([b"a"] * 1000)
 
     assert preprocessing.PARTS_MAX + 1 == len(caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/logs/web.log", {"app": "web", "more": ""}),
+        ("/logs/web.x", {"app": "web", "more": "x"}),
+        ("/logs/9", {"app": "", "more": ""}),
+    ],
+)
+def test_groups_of_a_path_are_values(path: str, expected: dict[str, str]) -> None:
+    """A group that matches nothing is empty, and so are all of a path that does not match."""
+    rig = Rig(by_letter)
+
+    assert expected == rig.preprocessing.captured(path)
+    assert rig.preprocessing.captured(path) is rig.preprocessing.captured(path)

@@ -9,8 +9,10 @@ checkpoint database is wrong.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import click
 
@@ -51,15 +53,47 @@ def _run(config_option: str | None) -> None:
 @main.command("test-config")
 @_config_option
 @click.option("--strict", "is_strict", is_flag=True, help="Exit 1 when there is a warning.")
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON document.")
-def _test_config(config_option: str | None, *, is_strict: bool, is_json: bool) -> None:
+@click.option(
+    "--json", "is_json", is_flag=True, help="Print one JSON document, or one object a record."
+)
+@click.option(
+    "--sample",
+    metavar="FILE|-",
+    help="Show what a flow would make of each record of a file, as if the file were finished.",
+)
+@click.option("--flow", metavar="NAME", help="The flow; else the only one, or by FILE's path.")
+@click.option(
+    "--at", type=click.IntRange(min=0), metavar="OFFSET", help="Only the record at that byte."
+)
+@click.option(
+    "--raw", "is_raw", is_flag=True, help="Write the bytes that would be sent, and nothing else."
+)
+def _test_config(
+    config_option: str | None,
+    sample: str | None,
+    flow: str | None,
+    at: int | None,
+    *,
+    is_strict: bool,
+    is_json: bool,
+    is_raw: bool,
+) -> None:
     """Check the configuration, show what it ships.
 
     Needs neither AWS nor a running daemon. Exit 78 when the configuration is wrong.
     """
-    from kagent.cli import test_config
+    if sample is None:
+        if flow is not None or at is not None or is_raw:
+            raise click.UsageError("--flow, --at and --raw say what to do with a --sample.")
+        from kagent.cli import test_config
 
-    _leave(lambda: test_config.run(config_option, is_strict=is_strict, is_json=is_json))
+        _leave(lambda: test_config.run(config_option, is_strict=is_strict, is_json=is_json))
+    if is_raw and is_json:
+        raise click.UsageError("--raw and --json exclude each other.")
+    from kagent.cli import sample as samples
+
+    wish = samples.Wish(sample, flow, at, is_raw, is_json, is_strict)
+    _leave(lambda: samples.run(config_option, wish, os.environ))
 
 
 @main.command("shipped")
@@ -112,7 +146,7 @@ def _demo(seconds: float, *, keep: bool) -> None:
     _leave(lambda: demo.run(seconds, keep=keep))
 
 
-def _leave(command: Callable[[], int]) -> None:
+def _leave(command: Callable[[], int]) -> NoReturn:
     """Run a command and leave with its exit code, or with that of the error that ended it."""
     try:
         code = command()

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import click
 
 from kagent import config, discovery, model, patterns, system
+from kagent.cli import sample
 from kagent.options import printable
 
 _MIB = 1024**2
@@ -43,7 +44,8 @@ def run(config_option: str | None, *, is_strict: bool, is_json: bool) -> int:
     Raises:
         errors.ConfigError: the configuration is wrong; nothing was printed.
     """
-    loaded = config.load(config.default_path(config_option, os.environ), os.environ)
+    with sample.stdout_for_data():  # the operator's preprocessors are imported, and may print
+        loaded = config.load(config.default_path(config_option, os.environ), os.environ)
     survey = look(loaded, system.OsFiles(), system.SystemClock())
     region = region_of(loaded, os.environ)
     if is_json:
@@ -143,10 +145,11 @@ def as_text(loaded: config.Config, survey: Survey, region: str | None) -> Iterat
     where = printable(region) if region else "region from boto3's chain"
     width = max((len(one.flow.name) for one in survey.flows), default=0)
     for one in survey.flows:
-        destination = one.flow.destination.description
+        names = [stage.name for stage in one.flow.preprocess]
+        path = "  ->  ".join([*names, f"{one.flow.destination.description}, {where}"])
         for pattern, paths in one.files.items():
             source = f"{printable(pattern)} ({_counted(len(paths), 'file')} now)"
-            yield f"  {one.flow.name:{width}}   {source}  ->  {destination}, {where}"
+            yield f"  {one.flow.name:{width}}   {source}  ->  {path}"
 
 
 def as_json(loaded: config.Config, survey: Survey, region: str | None) -> str:
@@ -163,6 +166,7 @@ def as_json(loaded: config.Config, survey: Survey, region: str | None) -> str:
                     {"pattern": printable(pattern), "files": [printable(path) for path in paths]}
                     for pattern, paths in one.files.items()
                 ],
+                "preprocess": [stage.name for stage in one.flow.preprocess],
                 "destination": one.flow.destination.description,
                 "max_buffer_bytes": one.flow.max_buffer,
             }

@@ -7,13 +7,13 @@ schema's models: each is held against its own here, with the line and column of 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pydantic
 from pydantic_core import core_schema
 
-from kagent import errors, options, preprocessors, values
+from kagent import errors, options, preprocessors, userpattern, values
 from kagent.config import nodes, validation
 
 STAGES_MAX = 32  # of one flow
@@ -64,6 +64,8 @@ def _built_in_model() -> type[pydantic.BaseModel]:
 
 def check(flow: nodes.Mapping) -> Iterator[errors.Problem]:
     """Yield what is wrong with a flow's preprocessors."""
+    captured = _captured(flow)
+    yield from _check_capture(flow, captured)
     items = nodes.items_of(flow.get("preprocess"))
     if len(items) > STAGES_MAX:
         node = flow.get("preprocess")
@@ -71,7 +73,7 @@ def check(flow: nodes.Mapping) -> Iterator[errors.Problem]:
         yield validation.not_allowed(node, f"at most {STAGES_MAX} preprocessors")
         return
     for item in items:
-        yield from _check_item(item)
+        yield from _check_item(item, captured)
 
 
 def resolve(written: object) -> preprocessors.Stage:
@@ -83,7 +85,37 @@ def resolve(written: object) -> preprocessors.Stage:
     return preprocessors.make(name, given or {})
 
 
-def _check_item(item: nodes.Node) -> Iterator[errors.Problem]:
+def _captured(flow: nodes.Mapping) -> list[str]:
+    """Return the names of the groups that a flow captures of paths."""
+    text = nodes.text_of(flow.get("source", "capture"))
+    try:
+        return userpattern.UserPattern(text).groups if text else []
+    except ValueError:
+        return []  # the model refuses it
+
+
+def _check_capture(flow: nodes.Mapping, captured: Sequence[str]) -> Iterator[errors.Problem]:
+    node = flow.get("source", "capture")
+    text = nodes.text_of(node)
+    if node is None or not text:
+        return
+    taken = [name for name in captured if name in values.NAMES]
+    if taken:
+        message = f"{{{taken[0]}}} is a value that there is in any case"
+        yield node.place.problem(node.path, message, "Give the group another name.")
+    elif not captured and _is_right(text):
+        yield validation.not_allowed(node, "a pattern with named groups", "(?P<name>...) is one.")
+
+
+def _is_right(text: str) -> bool:
+    try:
+        userpattern.compile_pattern(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_item(item: nodes.Node, captured: Sequence[str]) -> Iterator[errors.Problem]:
     if isinstance(item, nodes.Mapping) and len(item.entries) == 1:
         ((name, entry),) = item.entries.items()
         place, given = entry.place, entry.node
@@ -107,7 +139,7 @@ def _check_item(item: nodes.Node) -> Iterator[errors.Problem]:
     if found is None:
         yield _unknown(place, path, name)
         return
-    yield from _check_options(name, place, given)
+    yield from _check_options(name, place, given, captured)
 
 
 def _unknown(place: nodes.Place, path: str, name: str) -> errors.Problem:
@@ -119,7 +151,9 @@ def _unknown(place: nodes.Place, path: str, name: str) -> errors.Problem:
     return place.problem(path, "unknown preprocessor", hint)
 
 
-def _check_options(name: str, place: nodes.Place, given: nodes.Node) -> Iterator[errors.Problem]:
+def _check_options(
+    name: str, place: nodes.Place, given: nodes.Node, captured: Sequence[str]
+) -> Iterator[errors.Problem]:
     if nodes.is_nothing(given):
         given = nodes.Mapping(given.path, place)
     if not isinstance(given, nodes.Mapping):
@@ -136,7 +170,7 @@ def _check_options(name: str, place: nodes.Place, given: nodes.Node) -> Iterator
         return
     plain = nodes.plain(given)
     assert isinstance(plain, dict)
-    yield from _check_made(name, place, given, plain)
+    yield from _check_made(name, place, given, plain, captured)
 
 
 def _check_made(
@@ -144,6 +178,7 @@ def _check_made(
     place: nodes.Place,
     given: nodes.Mapping,
     plain: Mapping[str, object],
+    captured: Sequence[str],
 ) -> Iterator[errors.Problem]:
     """Check what only a stage itself can say, and the named values that it refers to."""
     try:
@@ -152,7 +187,6 @@ def _check_made(
         why = options.printable(str(error))
         yield place.problem(given.path, f"the preprocessor refuses its options: {why}")
         return
-    captured: tuple[str, ...] = ()
     for value in made.value_names:
         if not values.is_known(value, captured):
             known = ", ".join(f"{{{one}}}" for one in (*values.NAMES, *captured))

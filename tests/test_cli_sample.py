@@ -1,0 +1,241 @@
+"""`kagent test-config --sample`: what goes to stdout, what to stderr, and the exit code."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+ONE = """\
+flows:
+- name: web
+  source: {paths: [/logs/web.log]}
+  destination: {kinesis: {stream: s}}
+  preprocess: [own]
+"""
+TWO = (
+    ONE
+    + """\
+- name: db
+  source: {paths: [/logs/db.log]}
+  destination: {kinesis: {stream: s}}
+- name: db2
+  source: {paths: [/logs/d*.log], exclude: [dx.log]}
+  destination: {kinesis: {stream: t}}
+"""
+)
+OWN = """\
+import os, sys
+
+print("imported")
+
+def own(records, context):
+    print("called")
+    sys.stdout.write("no newline")
+    os.write(1, b"written")
+    outcomes = {b"d": None, b"s": "text", b"x": b"\\xff\\x1b\\n", b"g": b"\\n"}
+    for record in records:
+        if record.startswith(b"e"):
+            raise SystemExit(0)
+    return (outcomes.get(record[:1], record) for record in records)
+"""
+
+
+@pytest.fixture
+def own(tmp_path: pathlib.Path) -> pathlib.Path:
+    """Return a directory that holds a package with a preprocessor, as pip would install it."""
+    site = tmp_path / "site"
+    (site / "own-1.dist-info").mkdir(parents=True)
+    (site / "own_module.py").write_text(OWN)
+    (site / "own-1.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: own\nVersion: 1\n"
+    )
+    (site / "own-1.dist-info" / "entry_points.txt").write_text(
+        "[kagent.preprocessors]\nown = own_module:own\n"
+        "broken = own_module:nothing\nnumber = own_module:os.O_RDONLY\n"
+    )
+    return tmp_path
+
+
+def run(
+    directory: pathlib.Path, content: str, sample: bytes | str, *arguments: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command on bytes, which come through stdin, or on a path."""
+    (directory / "k.yaml").write_text(content)
+    command = [sys.executable, "-m", "kagent", "test-config", "-c", str(directory / "k.yaml")]
+    is_path = isinstance(sample, str)
+    return subprocess.run(
+        [*command, "--sample", sample if isinstance(sample, str) else "-", *arguments],
+        input=None if is_path else sample,  # type: ignore[arg-type]
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(directory / "site")},
+        timeout=60,
+    )
+
+
+def test_raw_is_exactly_the_bytes_that_would_be_sent(own: pathlib.Path) -> None:
+    """A preprocessor that prints, leaves or returns text corrupts nothing; the sums are told."""
+    result = run(own, ONE, b"a\ndrop\ns\x1b\nexit\nx\ng\nlast", "--raw")
+
+    expected = b'a\n{"message":"s\\u001b"}\n{"message":"exit"}\n\xff\x1b\n\nlast'
+    assert (expected, 0) == (result.stdout, result.returncode)
+    said = result.stderr.decode()
+    assert "imported\n" in said
+    assert "called\n" in said
+    assert "written" in said
+    assert said.endswith(
+        "warning: 2 records were unparsed; on_no_match: wrap\n"
+        f"flow web: 7 records of 23 bytes; 6 would be sent with {len(expected)} bytes, 1 dropped, "
+        "0 dead-lettered\n"
+    )
+
+
+def test_people_see_what_is_sent_and_of_what_it_was_made(own: pathlib.Path) -> None:
+    """No control character of a log reaches the terminal."""
+    result = run(own, ONE, b"a\ndrop\ns\x1b\nx\n")
+
+    assert (
+        "0-2 sent: a\\n\n"
+        "2-7 dropped by own\n"
+        "    source: drop\\n\n"
+        "7-10 unparsed by own (returned str for a record, not bytes or None), "
+        'sent: {"message":"s\\u001b"}\\n\n'
+        "    source: s\\x1b\\n\n"
+        "10-12 sent: \\xff\\x1b\\n\n"
+        "    source: x\\n\n"
+    ) == result.stdout.decode()
+
+
+def test_json_is_one_object_a_record(own: pathlib.Path) -> None:
+    """With the data as text where it is text, and always in base64."""
+    result = run(own, ONE, b"a\ndrop\ns\nx\n", "--json")
+
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    part = "returned str for a record, not bytes or None"
+    assert [
+        {"start": 0, "end": 2, "fate": "sent", "data": "a\n"},
+        {"start": 2, "end": 7, "fate": "dropped", "why": "by own"},
+        {
+            "start": 7,
+            "end": 9,
+            "fate": "sent",
+            "unparsed_by": "own",
+            "part": part,
+            "data": '{"message":"s"}\n',
+        },
+        {"start": 9, "end": 11, "fate": "sent"},
+    ] == [{key: value for key, value in one.items() if key != "data_base64"} for one in found]
+    assert b"\xff\x1b\n" == base64.b64decode(found[3]["data_base64"])
+
+
+@pytest.mark.parametrize(
+    ("content", "sample", "arguments", "code", "message"),
+    [
+        (ONE, b"a\n", ("--strict",), 0, ""),
+        (ONE, b"s\n", (), 0, "warning: 1 record was unparsed"),
+        (ONE, b"s\n", ("--strict",), 1, "warning: 1 record was unparsed"),
+        (ONE, b"drop\n", ("--strict",), 0, ""),
+        (ONE, b"", ("--raw",), 0, "0 records of 0 bytes"),
+        (ONE, b"a\n", ("--at", "1"), 0, ""),
+        (ONE, b"a\n", ("--at", "2"), 1, "there is no byte 2: the sample ends at 2"),
+        (ONE, b"a\n", ("--at", "-1"), 2, "--at"),
+        (ONE, b"a\n", ("--flow", "nope"), 2, "There is no flow 'nope'; there are: web."),
+        (ONE, b"a\n", ("--raw", "--json"), 2, "--raw and --json exclude each other."),
+        (ONE, "/nope\x1b", (), 2, "Cannot read /nope\\x1b: No such file or directory."),
+        (ONE, "/", (), 2, "Cannot read /: Is a directory."),
+        (TWO, b"a\n", (), 2, "No flow's paths match -. Say which is meant with --flow NAME: web,"),
+        (TWO, b"a\n", ("--flow", "db"), 0, ""),
+        ("flows: []\n", b"a\n", (), 2, "has no flows"),
+        (ONE.replace("own", "broken"), b"a\n", (), 78, "the preprocessor cannot be loaded: "),
+        (ONE.replace("own", "number"), b"a\n", (), 78, "is no function and no class"),
+        (ONE.replace("own", "own: {a: 1}"), b"a\n", (), 78, "'own' takes no options"),
+    ],
+)
+def test_the_exit_code_says_what_is_wrong(
+    own: pathlib.Path,
+    content: str,
+    sample: bytes | str,
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    """0 fine, 1 the answer is no, 2 wrong usage, 78 wrong configuration."""
+    result = run(own, content, sample, *arguments)
+
+    assert (code, True) == (result.returncode, message in result.stderr.decode()), result.stderr
+    if code:
+        assert result.stdout == b"" or "--strict" in arguments
+
+
+def test_options_for_a_sample_need_one(own: pathlib.Path) -> None:
+    """They mean nothing without."""
+    (own / "k.yaml").write_text(ONE)
+    for option in (["--raw"], ["--at", "1"], ["--flow", "web"]):
+        command = [sys.executable, "-m", "kagent", "test-config", "-c", str(own / "k.yaml")]
+
+        result = subprocess.run([*command, *option], capture_output=True, check=False)
+
+        assert 2 == result.returncode
+        assert b"say what to do with a --sample" in result.stderr
+
+
+def test_the_flow_is_told_by_the_path_where_that_is_clear(own: pathlib.Path) -> None:
+    """One that ships it, and does not exclude it; several are a question."""
+    content = textwrap.dedent(TWO).replace("/logs/", f"{own}/")
+    for name in ("db.log", "dx.log", "dy.log", "web.log"):
+        (own / name).write_bytes(b"a\n")
+
+    said = {
+        name: run(own, content, str(own / name), "--raw")
+        for name in ("db.log", "dx.log", "dy.log", "web.log")
+    }
+
+    assert [2, 2, 0, 0] == [one.returncode for one in said.values()]
+    assert b"Several flows ship" in said["db.log"].stderr
+    assert b": db, db2. Say which with --flow NAME." in said["db.log"].stderr
+    assert b"No flow's paths match" in said["dx.log"].stderr
+    assert b"flow db2: " in said["dy.log"].stderr
+    assert b"flow web: " in said["web.log"].stderr
+
+
+def test_a_plain_check_keeps_stdout_clean_too(own: pathlib.Path) -> None:
+    """Importing a preprocessor may print."""
+    (own / "k.yaml").write_text(ONE)
+    command = [sys.executable, "-m", "kagent", "test-config", "-c", str(own / "k.yaml"), "--json"]
+
+    result = subprocess.run(
+        command,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(own / "site")},
+    )
+
+    assert ["own"] == json.loads(result.stdout)["flows"][0]["preprocess"]
+
+
+def test_a_reader_that_leaves_is_no_fault(own: pathlib.Path) -> None:
+    """As in `... --raw | head -1`."""
+    (own / "k.yaml").write_text(ONE)
+    (own / "many").write_bytes(b"a line\n" * 200_000)
+    command = [sys.executable, "-m", "kagent", "test-config", "-c", str(own / "k.yaml")]
+    with subprocess.Popen(
+        [*command, "--sample", str(own / "many"), "--raw"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(own / "site")},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+
+        said = process.stderr.read()
+
+    assert b"Traceback" not in said
