@@ -86,8 +86,16 @@ def carry_out(found: Plan, loaded: config.Config, store: checkpoint.CheckpointSt
         store.describe(checkpoint.KnownFlow(facts.name, facts.paths, facts.destination))
 
 
+def take_over(
+    found: Plan, loaded: config.Config, store: checkpoint.CheckpointStore
+) -> dict[str, roster.Estate]:
+    """Carry a plan out, and return what the database then knows of each flow."""
+    carry_out(found, loaded, store)
+    return {one.name: estate_of(store, one.name) for one in loaded.flows}
+
+
 def _facts_of(one: config.FlowConfig) -> FlowFacts:
-    return FlowFacts(one.name, one.source.paths, one.destination.description, one.renamed_from)
+    return FlowFacts(one.name, one.source.paths, one.destination.identity, one.renamed_from)
 
 
 def estate_of(store: checkpoint.CheckpointStore, name: str) -> roster.Estate:

@@ -29,6 +29,7 @@ from kagent import (
     system,
     watch,
 )
+from kagent.destinations import aws
 
 SUPERVISE_S = 1.0
 STARTING_S = 0.05  # until READY: whoever waits for it should not wait for us
@@ -63,7 +64,7 @@ class Agent:
         )
         self._watch = watch.Watch(self._flows.hint)
         self._service = service.ServiceThread(
-            loaded.metrics.cloudwatch, lambda: self._config.aws, self._clock
+            loaded.metrics.cloudwatch, self._metrics_aws, self._clock
         )
         self._is_ready = False
         self._warned_at = float("-inf")
@@ -92,6 +93,7 @@ class Agent:
         # could run while the main thread is anywhere, also inside a lock.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._checkpoints.start()
+        self._service.set_config(self._config)
         self._service.start()
         self._watch.open()
         self._flows.start(estates)
@@ -123,6 +125,9 @@ class Agent:
         self._warn_of_a_hanging_disk()
         for label, delta in self._flows.take_deltas():
             self._service.add(label, delta)
+        for name, facts in self._service.take_facts():
+            _log.info("%s", report.facts_line(name, facts))
+            self._flows.tell(name, facts)
         if self._clock.monotonic() - self._progressed_at >= PROGRESS_S:
             self._say_progress()
 
@@ -149,6 +154,7 @@ class Agent:
             _log.error("reload refused config=%s; the old one runs on\n%s", self._path, error)
         else:
             self._config = loaded
+            self._service.set_config(loaded)
             flows = len(loaded.flows)
             _log.info("reloaded config=%s flows=%d changed=%d", self._path, flows, ended)
         self._notify.ready(self._status())
@@ -173,6 +179,10 @@ class Agent:
             _log.error("stopped; the last positions could not be saved, lines may come again")
         return is_saved
 
+    def _metrics_aws(self) -> aws.AwsOptions:
+        """Return how CloudWatch is reached, by the configuration that holds now."""
+        return self._config.metrics.cloudwatch.aws
+
     def _status(self) -> str:
         return report.status_line(self._flows.conditions, self._clock.monotonic())
 
@@ -186,10 +196,12 @@ class Agent:
 
 
 def _refuse_what_needs_a_restart(path: str, was: config.Config, loaded: config.Config) -> None:
+    cloudwatch = was.metrics.cloudwatch.model_copy(update={"aws": loaded.metrics.cloudwatch.aws})
+    was_metrics = was.metrics.model_copy(update={"cloudwatch": cloudwatch})  # aws may change
     problems = [
         errors.Problem(path, 0, 0, key, "cannot change while running", "Restart kagent.")
         for key in ("state_dir", "dead_letter", "checkpoint", "metrics", "log")
-        if getattr(was, key) != getattr(loaded, key)
+        if getattr(loaded, key) != (was_metrics if key == "metrics" else getattr(was, key))
     ]
     if problems:
         raise errors.ConfigError(problems)

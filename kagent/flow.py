@@ -64,6 +64,7 @@ class FlowSettings:
     preprocess: tuple[preprocessors.Stage, ...] = ()
     on_no_match: chain.OnNoMatch = "wrap"
     rate_limit: pace.RateLimit = pace.UNLIMITED
+    facts_wait_s: float = 0.0  # how long reading waits for the facts of the stream
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class Flow:
         self.hints: queue.SimpleQueue[str] = queue.SimpleQueue()  # directories to look at now
         self.counters = metrics.FlowCounters()
         self.facts = model.StreamFacts()  # of the destination, when the service has said them
+        self._facts_due = clock.monotonic() + settings.facts_wait_s  # reading waits no longer
         self.in_flight = 0
         self._clock = clock
         self._submit = submit
@@ -218,7 +220,7 @@ class Flow:
                 self._saved_sequence = max(self._saved_sequence, report.sequence)
                 self.roster.note_saved(report.sequence)
             elif isinstance(report, model.StreamFacts):
-                self.facts = report
+                self.facts, self._facts_due = report, float("-inf")
             else:
                 self._collect_dead_letter(report)
 
@@ -238,7 +240,8 @@ class Flow:
         while self._clock.monotonic() < end:
             self._dispatch()
             credit = self.settings.max_buffer_bytes - self._batcher.held_bytes
-            if credit < self._credit_min or not self.is_ready:
+            is_held = not self.is_ready or self._clock.monotonic() < self._facts_due
+            if credit < self._credit_min or is_held:
                 return False
             # What preprocessors make of a block may be larger than the block.
             growth = self._preprocessing.growth

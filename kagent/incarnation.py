@@ -15,7 +15,9 @@ import random
 import socket
 import threading
 
-from kagent import checkpoint, delivery, flow, model, roster
+from kagent import checkpoint, config, delivery, flow, model, roster
+
+FACTS_WAIT_S = 10.0  # for the limits of a stream, when lines may be longer than by default
 
 _log = logging.getLogger("kagent.agent")
 
@@ -27,6 +29,7 @@ class Incarnation:
         self,
         settings: flow.FlowSettings,
         destination: model.Destination,
+        limits: model.BatchLimits,
         files: model.Files,
         clock: model.Clock,
         checkpoints: checkpoint.CheckpointThread,
@@ -34,12 +37,13 @@ class Incarnation:
     ) -> None:
         """Build the flow and its senders; nothing runs before `start`."""
         self.settings = settings
+        self.limits = limits  # of the destination, as its stream has them
         self.wake = threading.Event()
         self.failure: Exception | None = None
         self.estate = roster.Estate()
         self.flow = flow.Flow(
             settings,
-            destination.limits,
+            limits,
             files,
             clock,
             random.Random(),
@@ -78,6 +82,11 @@ class Incarnation:
     def hint(self, directory: str) -> None:
         """Look at a directory now; from any thread."""
         self.flow.hints.put(directory)
+        self.wake.set()
+
+    def tell(self, facts: model.StreamFacts) -> None:
+        """Let the flow know what the service says of its destination; from any thread."""
+        self.flow.reports.put(facts)
         self.wake.set()
 
     def stop(self) -> None:
@@ -146,3 +155,22 @@ class Incarnation:
 
     def _bury(self, letter: model.DeadLetter) -> None:
         self._checkpoints.submit_dead_letter(self._listener, letter)
+
+
+def settings_of(one: config.FlowConfig, loaded: config.Config) -> flow.FlowSettings:
+    """Return what a flow must know of its configuration."""
+    return flow.FlowSettings(
+        name=one.name,
+        source=one.source,
+        batch=one.batch,
+        oversize=one.oversize,
+        max_in_flight=one.max_in_flight,
+        max_buffer_bytes=one.max_buffer,
+        checkpoint_interval_s=loaded.checkpoint.round_s,
+        checkpoint_ttl_s=loaded.checkpoint.ttl,
+        destination=one.destination.description,
+        preprocess=one.preprocess,
+        on_no_match=one.on_no_match,
+        rate_limit=one.rate_limit,
+        facts_wait_s=FACTS_WAIT_S if one.needs_facts else 0.0,
+    )

@@ -302,6 +302,7 @@ class BatchLimits:
     request_bytes_max: int
     record_bytes_max: int  # data and partition key together
     has_partition_keys: bool
+    record_bytes_possible: int = 0  # what a stream may be told to take; 0: no more than that
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

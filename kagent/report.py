@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kagent import flow
+from kagent import flow, model, options
 
 STALLED_S = 60.0  # a flow that made no step for so long is named
 
@@ -29,6 +29,28 @@ def status_line(conditions: Mapping[str, flow.Condition], now: float) -> str:
         elif now - one.stepped > STALLED_S:
             parts.append(f"{name} has not moved for {now - one.stepped:.0f} s")
     return ", ".join(parts)
+
+
+def facts_line(name: str, facts: model.StreamFacts) -> str:
+    """Return what is known of a flow's destination, as `key=value` words, and why not more is."""
+    known = {
+        "status": facts.status,
+        "mode": facts.mode,
+        "open_shards": len(facts.shards) or "",
+        "record_bytes_max": facts.record_bytes_max or "",
+        "retention_hours": facts.retention_hours or "",
+        "encryption": facts.encryption,
+        "source": "" if facts.takes_puts else "not-direct-put",
+    }
+    words = [f"{key}={options.printable(str(value))}" for key, value in known.items() if value]
+    line = " ".join([f"stream facts flow={name}", *words])
+    if facts.fault is None:
+        return line
+    what = f"{facts.fault.code}: {options.printable(facts.fault.message)}".removesuffix(": ")
+    return (
+        f'{line} error="{what}"; where nothing is known the documented limits hold; '
+        f"hint: {facts.fault.hint}"
+    )
 
 
 def progress_line(name: str, condition: flow.Condition) -> str:

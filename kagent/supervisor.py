@@ -29,6 +29,7 @@ from kagent import (
     model,
     options,
     roster,
+    stream_facts,
 )
 from kagent import destinations as services
 from kagent.destinations import aws
@@ -77,6 +78,7 @@ class Supervisor:
         self._make_destination = make_destination
         self._slots: dict[str, _Slot] = {}
         self._deltas: list[tuple[str, metrics.Five]] = []  # of lives that have ended
+        self._facts: dict[str, model.StreamFacts] = {}  # by flow, as last told
 
     def start(self, estates: Mapping[str, roster.Estate]) -> None:
         """Start every flow of the configuration with what the database knows of it."""
@@ -114,17 +116,14 @@ class Supervisor:
         """
         found = self._ask(lambda store: adoption.plan(loaded, store))
         wanted = {one.name: one for one in loaded.flows}
-        is_all = (self._config.aws, self._config.drain_timeout) != (
-            loaded.aws,
-            loaded.drain_timeout,
-        )
+        is_all = self._config.drain_timeout != loaded.drain_timeout
         ending = {
             name: slot
             for name, slot in self._slots.items()
             if is_all or wanted.get(name) != slot.config
         }
         self._end(ending, while_waiting)
-        estates = self._ask(lambda store: _carry_out(found, loaded, store))
+        estates = self._ask(lambda store: adoption.take_over(found, loaded, store))
         self._config = loaded
         for old, new in found.adoptions:  # the successor of `old` is called `new`
             if old in self._slots:
@@ -143,6 +142,23 @@ class Supervisor:
         for slot in self._slots.values():
             if not slot.life.is_alive:
                 self._close(slot.life.estate)
+
+    def tell(self, name: str, facts: model.StreamFacts) -> None:
+        """Take in what the service says of a flow's destination.
+
+        A flow is built for the limits of its stream: when those change it is ended, and its
+        successor is built for the new ones.
+        """
+        slot = self._slots.get(name)
+        self._facts[name] = facts
+        if slot is None or slot.config is None:
+            return
+        limits = stream_facts.limits_with(slot.config.destination.limits, facts)
+        if limits == slot.life.limits or not slot.life.is_alive:
+            slot.life.tell(facts)
+        elif not slot.is_ending:
+            slot.is_ending = True
+            slot.life.stop()
 
     def hint(self, directory: str) -> None:
         """Look at a directory now; from any thread."""
@@ -183,7 +199,10 @@ class Supervisor:
         slot.exported = five
 
     def _start(self, one: config.FlowConfig, estate: roster.Estate) -> None:
-        life = self._build(one)
+        facts = self._facts.get(one.name)
+        life = self._build(one, facts or model.StreamFacts())
+        if facts is not None:
+            life.tell(facts)
         self._slots[one.name] = _Slot(one, life, one.destination.metric_label)
         life.start(estate)
 
@@ -217,25 +236,12 @@ class Supervisor:
         left.handles.clear()
         return estate
 
-    def _build(self, one: config.FlowConfig) -> incarnation.Incarnation:
+    def _build(self, one: config.FlowConfig, facts: model.StreamFacts) -> incarnation.Incarnation:
         loaded = self._config
-        settings = flow.FlowSettings(
-            name=one.name,
-            source=one.source,
-            batch=one.batch,
-            oversize=one.oversize,
-            max_in_flight=one.max_in_flight,
-            max_buffer_bytes=one.max_buffer,
-            checkpoint_interval_s=loaded.checkpoint.round_s,
-            checkpoint_ttl_s=loaded.checkpoint.ttl,
-            destination=one.destination.description,
-            preprocess=one.preprocess,
-            on_no_match=one.on_no_match,
-            rate_limit=one.rate_limit,
-        )
         return incarnation.Incarnation(
-            settings,
-            self._make_destination(one.destination, loaded.aws, one.max_in_flight),
+            incarnation.settings_of(one, loaded),
+            self._make_destination(one.destination, one.destination.aws, one.max_in_flight),
+            stream_facts.limits_with(one.destination.limits, facts),
             self._files,
             self._clock,
             self._checkpoints,
@@ -288,11 +294,3 @@ class Supervisor:
                         status.size,
                     )
             self._files.close(handle)
-
-
-def _carry_out(
-    found: adoption.Plan, loaded: config.Config, store: checkpoint.CheckpointStore
-) -> dict[str, roster.Estate]:
-    """Carry a plan out, and return what the database then knows of each flow."""
-    adoption.carry_out(found, loaded, store)
-    return {one.name: adoption.estate_of(store, one.name) for one in loaded.flows}

@@ -747,10 +747,10 @@ def test_an_outage_is_said_after_a_while(caplog: pytest.LogCaptureFixture) -> No
 
     assert early == []
     said = [one.getMessage() for one in caplog.records if "deliver" in one.getMessage()]
-    assert len(said) == 2
+    assert said[-1] == "delivering again flow=web"
+    assert len(said) in {2, 3}  # once, and a minute later if the last wait was a long one
     assert 'error="ConnectTimeout: no route"' in said[0]
     assert "hint: the network?" in said[0]
-    assert said[1] == "delivering again flow=web"
 
 
 def test_facts_of_the_destination_are_kept() -> None:

@@ -262,3 +262,39 @@ def test_no_count_is_lost_when_a_flow_is_replaced(rig: Rig) -> None:
     rig.flows.replace(rig.load("b"), lambda: None)
 
     assert sum(five.records_sent for label, five in rig.flows.take_deltas() if "a" in label) >= 1
+
+
+def test_flow_is_rebuilt_for_the_limits_of_its_stream(rig: Rig) -> None:
+    """A stream that takes larger records gets them; nothing is sent twice for it."""
+    rig.flows.tell("a", model.StreamFacts(record_bytes_max=4 * 1024**2))
+    before = rig.flows.conditions["a"]
+    wait_until(lambda: supervised(rig) and _limit(rig, "a") == 4 * 1024**2, "the successor")
+
+    append(rig, "a", "a 1\n")
+    wait_until(lambda: rig.lines("a") == b"a 0\na 1\n", "the next line")
+    append(rig, "b", "b 1\n")
+    wait_until(lambda: rig.lines("b") == b"b 0\nb 1\n", "the other flow's")
+
+    assert 1024**2 == _limit(rig, "b")
+    assert before is not rig.flows.conditions["a"]
+
+
+def test_facts_that_change_no_limit_are_told_to_the_running_flow(rig: Rig) -> None:
+    """And to its successors."""
+    facts = model.StreamFacts("ACTIVE", "on-demand", record_bytes_max=1024**2)
+
+    rig.flows.tell("a", facts)
+    rig.flows.tell("gone", facts)
+
+    flow = rig.flows._slots["a"].life.flow
+    wait_until(lambda: flow.facts is facts, "the facts")
+    assert flow is rig.flows._slots["a"].life.flow
+
+
+def supervised(rig: Rig) -> bool:
+    rig.flows.supervise()
+    return True
+
+
+def _limit(rig: Rig, name: str) -> int:
+    return rig.flows._slots[name].life.limits.record_bytes_max

@@ -51,7 +51,7 @@ def load(path: str, environ: Mapping[str, str]) -> Config:
     problems = _distinct(problems, _check(root))
     if problems:
         raise errors.ConfigError(problems)
-    tree = nodes.plain(merging.add_defaults(root))
+    tree = nodes.plain(merging.add_aws(merging.add_defaults(root)))
     return settings.resolve(path, schema.Root.model_validate(tree, strict=True))
 
 

@@ -83,6 +83,46 @@ def add_defaults(root: nodes.Mapping) -> nodes.Mapping:
     return root.replace("flows", dataclasses.replace(flows, items=merged))
 
 
+def add_aws(root: nodes.Mapping) -> nodes.Mapping:
+    """Return the tree with `aws` merged below those of destinations and metrics, key by key."""
+    if not isinstance(root.get("aws"), nodes.Mapping):
+        return root
+    metrics = _mapping(root, "metrics")
+    cloudwatch = _mapping(metrics, "cloudwatch") if metrics is not None else None
+    if metrics is not None and cloudwatch is not None:
+        root = root.replace("metrics", metrics.replace("cloudwatch", _with_aws(cloudwatch, root)))
+    flows = root.get("flows")
+    if not isinstance(flows, nodes.Sequence):
+        return root
+    reached = tuple(_add_aws_to_flow(flow, root) for flow in flows.items)
+    return root.replace("flows", dataclasses.replace(flows, items=reached))
+
+
+def _add_aws_to_flow(flow: nodes.Node, root: nodes.Mapping) -> nodes.Node:
+    destination = flow.get("destination") if isinstance(flow, nodes.Mapping) else None
+    if not isinstance(flow, nodes.Mapping) or not isinstance(destination, nodes.Mapping):
+        return flow
+    for key, entry in destination.entries.items():
+        if isinstance(entry.node, nodes.Mapping):
+            destination = destination.replace(key, _with_aws(entry.node, root))
+    return flow.replace("destination", destination)
+
+
+def _with_aws(part: nodes.Mapping, root: nodes.Mapping) -> nodes.Mapping:
+    """Return a part with the options that are its own and, where it says nothing, the common."""
+    common, own = root.get("aws"), part.get("aws")
+    assert common is not None
+    return part.replace("aws", common if own is None else nodes.merge(common, own))
+
+
+def _mapping(parent: nodes.Mapping, key: str) -> nodes.Mapping | None:
+    """Return the mapping behind a key, empty if there is nothing; None if it is none."""
+    found = parent.get(key)
+    if nodes.is_nothing(found):
+        return nodes.Mapping(nodes.child_path(parent.path, key), parent.place_of(key))
+    return found if isinstance(found, nodes.Mapping) else None
+
+
 def _add_defaults(below: dict[str, nodes.Entry], flow: nodes.Node) -> nodes.Node:
     if not isinstance(flow, nodes.Mapping):
         return flow

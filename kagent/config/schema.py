@@ -108,10 +108,17 @@ class Log(options.Options):
     """One line of key=value pairs, or one JSON object, for each event."""
 
 
+class CloudWatch(CloudWatchOptions):
+    """The counters that are put to Amazon CloudWatch."""
+
+    aws: AwsOptions = AwsOptions()
+    """How it is reached, key by key over `aws` at the top; null resets a key to its default."""
+
+
 class Metrics(options.Options):
     """What is counted, and who is told."""
 
-    cloudwatch: CloudWatchOptions = CloudWatchOptions()
+    cloudwatch: CloudWatch = CloudWatch()
     """Amazon CloudWatch."""
 
 

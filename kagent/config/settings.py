@@ -60,6 +60,12 @@ class FlowConfig:
     on_no_match: chain.OnNoMatch = "wrap"
     rate_limit: pace.RateLimit = pace.UNLIMITED
 
+    @property
+    def needs_facts(self) -> bool:
+        """Whether its first read waits for what the service says of the stream, for a while."""
+        limits = self.destination.limits
+        return limits.record_bytes_max < min(self.source.max_line, limits.record_bytes_possible)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Config:
@@ -116,7 +122,9 @@ def least_buffer(max_line: int, limits: model.BatchLimits | None) -> int:
     While its longest record waits for the rest of a batch, another one and the block that it is
     in must find room.
     """
-    longest = min(max_line, limits.record_bytes_max) if limits else max_line
+    longest = max_line
+    if limits:
+        longest = min(max_line, max(limits.record_bytes_max, limits.record_bytes_possible))
     return 2 * (longest + _BLOCK_BYTES)
 
 

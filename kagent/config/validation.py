@@ -118,7 +118,9 @@ def _homes(root: nodes.Mapping, schema: allowed.Schema, key: str) -> list[str]:
                 yield path or "the top level"
             yield from search(child, nodes.child_path(path, name))
 
-    return list(search(schema, root.path))
+    homes = list(search(schema, root.path))
+    # 'metrics.cloudwatch.aws' is one more 'aws': the first stands for all.
+    return [one for one in homes if not any(one.endswith(f".{other}") for other in homes)]
 
 
 def _hint(node: nodes.Node, schema: allowed.Schema) -> str:

@@ -9,6 +9,7 @@ import pydantic
 
 from kagent import model, options
 from kagent.destinations import answers, aws, encoding, verdicts
+from kagent.destinations.aws import AwsOptions  # a field called `aws` would hide the module
 
 # https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html, 2026-11:
 # up to 500 records, 1,000 KiB a record before base64 (the API model says 1024000), 4 MiB for the
@@ -33,12 +34,29 @@ class FirehoseOptions(options.Options):
     """What makes the calls that carry records: kagent's own code, for a tenth of boto3's CPU time,
     or boto3's client."""
 
+    aws: AwsOptions = AwsOptions()
+    """How it is reached, key by key over `aws` at the top; null resets a key to its default."""
+
     limits: ClassVar[model.BatchLimits] = LIMITS
+    service: ClassVar[Literal["firehose"]] = "firehose"
+    noun: ClassVar[str] = "delivery stream"
+    name_option: ClassVar[str] = "destination.firehose.delivery_stream"
+
+    @property
+    def name(self) -> str:
+        """What AWS calls the destination."""
+        return self.delivery_stream
 
     @property
     def description(self) -> str:
         """The destination as an operator reads it."""
         return f"firehose {self.delivery_stream}"
+
+    @property
+    def identity(self) -> str:
+        """What tells it from others: the same name in another region is another one."""
+        where = ", ".join(filter(None, (self.aws.region, self.aws.endpoint_url)))
+        return f"{self.description} ({where})" if where else self.description
 
     @property
     def metric_label(self) -> str:

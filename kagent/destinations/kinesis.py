@@ -9,6 +9,7 @@ import pydantic
 
 from kagent import model, options
 from kagent.destinations import answers, aws, encoding, verdicts
+from kagent.destinations.aws import AwsOptions  # a field called `aws` would hide the module
 
 # https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html, 2026-11:
 # up to 500 records, 10 MiB for the entire request, partition keys included. A record may hold
@@ -19,6 +20,7 @@ LIMITS = model.BatchLimits(
     request_bytes_max=10 * 1024 * 1024,
     record_bytes_max=1024 * 1024,
     has_partition_keys=True,
+    record_bytes_possible=10 * 1024 * 1024,
 )
 
 
@@ -28,6 +30,9 @@ class KinesisOptions(options.Options):
     stream: str = pydantic.Field(min_length=1, max_length=128, pattern=r"^[a-zA-Z0-9_.-]+$")
     """The name of the stream."""
 
+    aws: AwsOptions = AwsOptions()
+    """How it is reached, key by key over `aws` at the top; null resets a key to its default."""
+
     partition_key: Literal["random"] = "random"
     """How records are spread over the shards: evenly, by a random key for each."""
 
@@ -36,11 +41,25 @@ class KinesisOptions(options.Options):
     or boto3's client."""
 
     limits: ClassVar[model.BatchLimits] = LIMITS
+    service: ClassVar[Literal["kinesis"]] = "kinesis"
+    noun: ClassVar[str] = "stream"
+    name_option: ClassVar[str] = "destination.kinesis.stream"
+
+    @property
+    def name(self) -> str:
+        """What AWS calls the destination."""
+        return self.stream
 
     @property
     def description(self) -> str:
         """The destination as an operator reads it."""
         return f"kinesis {self.stream}"
+
+    @property
+    def identity(self) -> str:
+        """What tells it from others: the same name in another region is another one."""
+        where = ", ".join(filter(None, (self.aws.region, self.aws.endpoint_url)))
+        return f"{self.description} ({where})" if where else self.description
 
     @property
     def metric_label(self) -> str:

@@ -6,6 +6,8 @@ body that AWS would send. Anything else that is raised while a call is served is
 
 from __future__ import annotations
 
+from kagent.local import options
+
 
 class ServiceError(Exception):
     """A whole call refused: the AWS error code, its message and the HTTP status."""
@@ -15,6 +17,19 @@ class ServiceError(Exception):
         self.message = message
         self.status = status
         super().__init__(f"{code}: {message}")
+
+
+def denied(
+    account: options.ServiceOptions, service: str, operation: str, stream: str
+) -> ServiceError:
+    """Return what AWS says to who may not, as far as the words go."""
+    resource = f"arn:aws:{service}:{account.region}:{account.account}:stream/{stream}"
+    return ServiceError(
+        "AccessDeniedException",
+        f"User: arn:aws:iam::{account.account}:user/kagent is not authorized to perform: "
+        f"{service}:{operation} on resource: {resource} because no identity-based policy allows "
+        f"the {service}:{operation} action",
+    )
 
 
 def validation_error(place: str, constraint: str) -> ServiceError:

@@ -18,7 +18,8 @@ At most one of these befalls a call, the first that is drawn, in this order:
     bloat      stored, then answered with 8 MiB more than anyone asked for
     stale      stored and answered, then the connection is closed without a word
 
-Independent of it: `refuse_share` of the records, `throttle_shards`, `poison`, `latency_s`.
+Independent of it: `refuse_share` of the records, `throttle_shards`, `poison`, `latency_s`,
+`denied`.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Faults:
     latency_s: float = 0.0  # between storing and answering, each call
     throttle_shards: tuple[str, ...] = ()  # shard ids that refuse every record
     poison: str = ""  # a call with a record that holds this text is refused as a whole
+    denied: tuple[str, ...] = ()  # operations that the caller has no permission for
     streams: tuple[str, ...] = ()  # names to which faults apply; none: all
     operations: tuple[str, ...] = ("PutRecords", "PutRecordBatch")
     faults_max: int | None = None  # after so many drawn faults there are no more

@@ -38,11 +38,12 @@ class KinesisWriter:
         keys = _partition_keys_of(entries)
         datas = intake.datas_of(entries, limits.RECORD_DATA_BYTES_MAX)
         stream = self._streams.of(params)
-        sizes = _checked_sizes(datas, keys, stream.options.record_bytes_max)
-        targets = [stream.shard_at(hash_key) for hash_key in _hash_keys_of(entries, keys)]
+        sizes = _checked_sizes(datas, keys, stream.record_bytes_max)
+        hash_keys = _hash_keys_of(entries, keys)
         intake.check_poison(datas, self._source, call, "InvalidArgumentException")
 
         with stream.store.lock:
+            targets = [stream.shard_at(hash_key) for hash_key in hash_keys]
             refused = self._refused(stream, targets, sizes, call)
             taken = [index for index in range(len(datas)) if index not in refused]
             places = stream.locked_places(
@@ -181,4 +182,7 @@ def _answer(
             else next(left)
             for index in range(count)
         ]
-    return f'{{"FailedRecordCount":{len(refused)},"Records":[{",".join(results)}]}}'.encode()
+    encryption = '"EncryptionType":"KMS",' if stream.kms_key else ""
+    return (
+        f'{{{encryption}"FailedRecordCount":{len(refused)},"Records":[{",".join(results)}]}}'
+    ).encode()

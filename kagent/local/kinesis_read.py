@@ -57,12 +57,19 @@ class KinesisReader:
         with position.stream.store.lock:
             found = _locked_read(position, limit)
             next_number = found[-1].number + 1 if found else position.number
+            is_read = not shard.is_open and next_number >= shard.accepted
             behind_ms = self._locked_behind_ms(position, next_number)
-        return {
+        answer: dict[str, Any] = {
             "Records": [_described(shard, record) for record in found],
-            "NextShardIterator": self._iterator(position._replace(number=next_number)),
             "MillisBehindLatest": behind_ms,
         }
+        if is_read:
+            answer["ChildShards"] = [
+                _described_child(one) for one in position.stream.shards if shard in one.parents
+            ]
+        else:
+            answer["NextShardIterator"] = self._iterator(position._replace(number=next_number))
+        return answer
 
     def _shard(self, stream: streams.Stream, shard_id: object) -> shards.Shard:
         if shard_id is None:
@@ -168,6 +175,17 @@ def _locked_read(position: _Position, limit: int) -> list[records.StoredRecord]:
             break
         found.append(record)
     return found
+
+
+def _described_child(shard: shards.Shard) -> dict[str, Any]:
+    return {
+        "ShardId": shard.id,
+        "ParentShards": [parent.id for parent in shard.parents],
+        "HashKeyRange": {
+            "StartingHashKey": str(shard.first_hash),
+            "EndingHashKey": str(shard.last_hash),
+        },
+    }
 
 
 def _described(shard: shards.Shard, record: records.StoredRecord) -> dict[str, Any]:

@@ -34,7 +34,10 @@ class StreamOptions(StoreOptions):
     is_throttled: bool = True
     shard_records_per_s: float = limits.SHARD_RECORDS_PER_S
     shard_bytes_per_s: float = limits.SHARD_BYTES_PER_S
+    shard_shares: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    """By number: what share of the usual rates a shard has; others write to it as well."""
     is_on_demand: bool = False  # what DescribeStreamSummary says, nothing else
+    updating_s: float = 0.0  # how long a stream is UPDATING after its shards were changed
 
     def __post_init__(self) -> None:
         """Refuse what no stream can be."""
@@ -42,13 +45,6 @@ class StreamOptions(StoreOptions):
             raise ValueError(f"shards: found {self.shards}, expected at least 1")
         if not limits.RECORD_BYTES_DEFAULT <= self.record_bytes_max <= limits.RECORD_BYTES_MAX:
             raise ValueError(f"record_bytes_max: found {self.record_bytes_max}, not 1..10 MiB")
-
-    @property
-    def shard_burst_bytes(self) -> float:
-        """Return how many bytes a rested shard takes at once."""
-        if self.record_bytes_max > limits.RECORD_BYTES_DEFAULT:
-            return max(self.shard_bytes_per_s, limits.SHARD_LARGE_BURST_BYTES)
-        return self.shard_bytes_per_s
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ from kagent.local import (
     kinesis,
     kinesis_describe,
     kinesis_read,
+    kinesis_scale,
     limits,
     options,
     protocol,
@@ -88,13 +89,21 @@ class Service:
         self._refused_counts: collections.Counter[str] = collections.Counter()
         writer = kinesis.KinesisWriter(self._streams, self.source, monotonic, wall)
         reader = kinesis_read.KinesisReader(self._streams, wall)
-        describer = kinesis_describe.KinesisDescriber(self._streams)
+        describer = kinesis_describe.KinesisDescriber(self._streams, monotonic)
+        scaler = kinesis_scale.KinesisScaler(self._streams, monotonic, wall)
         self._operations: dict[tuple[str, str], Operation] = {
             ("kinesis", "PutRecords"): writer.put_records,
             ("kinesis", "GetShardIterator"): reader.get_shard_iterator,
             ("kinesis", "GetRecords"): reader.get_records,
             ("kinesis", "DescribeStreamSummary"): describer.describe_stream_summary,
             ("kinesis", "ListShards"): describer.list_shards,
+            ("kinesis", "SplitShard"): scaler.split_shard,
+            ("kinesis", "MergeShards"): scaler.merge_shards,
+            ("kinesis", "UpdateShardCount"): scaler.update_shard_count,
+            ("kinesis", "UpdateMaxRecordSize"): scaler.update_max_record_size,
+            ("kinesis", "UpdateStreamMode"): scaler.update_stream_mode,
+            ("kinesis", "StartStreamEncryption"): scaler.start_stream_encryption,
+            ("kinesis", "StopStreamEncryption"): scaler.stop_stream_encryption,
             ("firehose", "PutRecordBatch"): self._firehose.put_record_batch,
             ("firehose", "DescribeDeliveryStream"): self._firehose.describe_delivery_stream,
             ("monitoring", "PutMetricData"): self._cloudwatch.put_metric_data,
@@ -212,6 +221,8 @@ class Service:
         params = protocol.params_of(request, api)
         self._name_stream(params, api, call)
         in_force = self.source.faults
+        if call.operation in in_force.denied:
+            raise errors.denied(self.options, api.signing_name, call.operation, call.stream)
         if in_force.apply_to(call.operation, call.stream):
             call.wanted = in_force
         call.outcome = self.source.draw_outcome(call.operation, call.stream)

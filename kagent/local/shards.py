@@ -17,15 +17,25 @@ _RECORD_DIGITS = 34
 
 
 class Shard:
-    """One open shard: the range [first_hash, last_hash] and the records that fell into it."""
+    """One shard: the range [first_hash, last_hash] and the records that fell into it.
+
+    A closed one takes no more, and can be read to its end. `parents` were closed for it.
+    """
 
     def __init__(
-        self, number: int, hash_range: tuple[int, int], created_s: int, throughput: rate.Throughput
+        self,
+        number: int,
+        hash_range: tuple[int, int],
+        created_s: int,
+        throughput: rate.Throughput,
+        parents: tuple[Shard, ...] = (),
     ) -> None:
         self.number = number
         self.id = f"shardId-{number:012d}"
         self.first_hash, self.last_hash = hash_range
         self.throughput = throughput
+        self.parents = parents
+        self.is_open = True
         self.accepted = 0  # records so far, and so the number of the next
         self.orders = array.array("Q")  # of each kept record its place in the stream's journal
         self._sequence_prefix = f"{_SEQUENCE_VERSION}{created_s:010d}{number:0{_SHARD_DIGITS}d}"

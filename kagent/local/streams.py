@@ -7,14 +7,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from kagent.local import errors, options, rate, records, shards
+from kagent.local import errors, limits, options, rate, records, shards
 
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 _ARN = re.compile(r"arn:aws[^:]*:kinesis:[^:]*:\d{12}:stream/(\S+)")
 
 
 class Stream:
-    """One stream: what it accepted, and the shards that say what goes where."""
+    """One stream: what it accepted, and the shards that say what goes where.
+
+    `shards` are all there ever were, by number; what changes them wants the store's lock held.
+    """
 
     def __init__(
         self, name: str, stream_options: options.StreamOptions, now_s: float, created_at_s: float
@@ -23,23 +26,59 @@ class Stream:
         self.options = stream_options
         self.created_at_s = created_at_s  # wall clock
         self.store = records.Store(stream_options)
-        self.shards = [
-            shards.Shard(number, hash_range, int(created_at_s), self._throughput(now_s))
-            for number, hash_range in enumerate(shards.even_ranges(stream_options.shards))
-        ]
-        self._starts = [shard.first_hash for shard in self.shards]
+        self.record_bytes_max = stream_options.record_bytes_max
+        self.is_on_demand = stream_options.is_on_demand
+        self.kms_key = ""
+        self.updating_until_s = 0.0  # monotonic: when the last change of it is over
+        self.shards: list[shards.Shard] = []
+        self.open_shards: list[shards.Shard] = []
+        for hash_range in shards.even_ranges(stream_options.shards):
+            self.locked_add_shard(hash_range, now_s, created_at_s)
 
-    def _throughput(self, now_s: float) -> rate.Throughput:
+    def locked_add_shard(
+        self,
+        hash_range: tuple[int, int],
+        now_s: float,
+        created_at_s: float,
+        parents: tuple[shards.Shard, ...] = (),
+    ) -> None:
+        """Open a shard, and close those that it replaces; the caller keeps the ranges whole."""
+        for parent in parents:
+            parent.is_open = False
+        self.shards.append(
+            shards.Shard(
+                len(self.shards),
+                hash_range,
+                int(created_at_s),
+                self._throughput(len(self.shards), now_s),
+                parents,
+            )
+        )
+        opened = [shard for shard in self.shards if shard.is_open]
+        self.open_shards = sorted(opened, key=lambda shard: shard.first_hash)
+        self._starts = [shard.first_hash for shard in self.open_shards]
+
+    def _throughput(self, number: int, now_s: float) -> rate.Throughput:
+        burst = self.options.shard_bytes_per_s
+        if self.record_bytes_max > limits.RECORD_BYTES_DEFAULT:
+            burst = max(burst, limits.SHARD_LARGE_BURST_BYTES)
+        share = self.options.shard_shares.get(number, 1.0)
         return rate.Throughput(
-            self.options.shard_records_per_s,
-            self.options.shard_bytes_per_s,
-            self.options.shard_burst_bytes,
+            share * self.options.shard_records_per_s,
+            share * self.options.shard_bytes_per_s,
+            burst,
             now_s,
         )
 
+    def locked_allow_records_of(self, record_bytes_max: int, now_s: float) -> None:
+        """Change the largest record; the shards' buckets begin anew with it."""
+        self.record_bytes_max = record_bytes_max
+        for shard in self.shards:
+            shard.throughput = self._throughput(shard.number, now_s)
+
     def shard_at(self, hash_key: int) -> shards.Shard:
-        """Return the shard whose range holds a hash key."""
-        return self.shards[bisect.bisect_right(self._starts, hash_key) - 1]
+        """Return the open shard whose range holds a hash key."""
+        return self.open_shards[bisect.bisect_right(self._starts, hash_key) - 1]
 
     def counts_json(self) -> dict[str, Any]:
         """Return the counts of the stream, and how many records each shard accepted."""
