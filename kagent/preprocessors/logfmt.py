@@ -1,0 +1,69 @@
+"""Reads `key=value` pairs, as Heroku and many Go programs write them. Pure.
+
+A value may stand in quotes, with the escapes of JSON; a key without '=' is true. A line without
+any pair is no logfmt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from kagent import model
+from kagent.preprocessors import conversion, jsontext
+
+# One key, the '=' behind it, a value in quotes, a bare value; or what fits nowhere.
+_PAIR = re.compile(
+    rb'[ \t]*+(?:([^\s="]++)(?:(=)(?:"((?:[^"\\\n]++|\\[^\n])*+)"|([^\s"][^\s]*+)?+))?+(?=\s|\Z)'
+    rb"|([^ \t][^\n]*+))"
+)
+_ESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{4}|[^\n])")
+_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f"}
+_BARE, _TRUE = object(), b"true"
+
+
+class LogfmtReader:
+    """Makes an object of a line's pairs, in their order."""
+
+    names: Sequence[str] = ()
+
+    def __init__(self, types: Mapping[str, conversion.Type]) -> None:
+        """Take the types of keys that may come."""
+        self._types = {name.encode(): to for name, to in types.items()}
+
+    def read(self, records: Sequence[bytes]) -> list[model.Outcome]:
+        """Return an object for each record, or why there is none."""
+        return [self._read_one(jsontext.line_of(record)) for record in records]
+
+    def _read_one(self, line: bytes) -> model.Outcome:
+        """Return the object of one line: 0.5 us a pair."""
+        members: dict[bytes, bytes] = {}
+        has_pair = False
+        # Without blanks at the end, the pattern matches wherever it is tried: it is linear.
+        for key, equals, quoted, bare, wrong in _PAIR.findall(line.strip(b" \t")):
+            if wrong:
+                return model.Unparsed(f"pair {len(members) + 1} is none")
+            if not equals:
+                members[key] = _TRUE
+                continue
+            has_pair = True
+            value = _ESCAPE.sub(_unescape, quoted) if b"\\" in quoted else quoted or bare
+            to = self._types.get(key, "string")
+            if to == "string":
+                members[key] = jsontext.string(value)
+            else:
+                converted = conversion.convert(to, value) if value else b"null"
+                if converted is None:
+                    return model.Unparsed(f"'{key.decode()}' is no {to}")
+                members[key] = converted
+        if not has_pair:
+            return model.Unparsed("there is no pair")
+        shown = [b"%b:%b" % (jsontext.string(key), value) for key, value in members.items()]
+        return b"{%b}\n" % b",".join(shown)
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    escape = match[1]
+    if len(escape) > 1:
+        return chr(int(escape[1:], 16)).encode("utf-8", "replace")
+    return _ESCAPES.get(escape, escape)
