@@ -21,6 +21,7 @@ from kagent import (
     config,
     deadletter,
     errors,
+    hangs,
     metrics,
     report,
     sdnotify,
@@ -66,6 +67,7 @@ class Agent:
         self._service = service.ServiceThread(
             loaded.metrics.cloudwatch, self._metrics_aws, self._clock
         )
+        self._hangs = hangs.Hangs()
         self._is_ready = False
         self._warned_at = float("-inf")
         self._progressed_at = self._clock.monotonic()
@@ -120,7 +122,7 @@ class Agent:
             self._is_ready = True
             self._notify.ready(self._status())
             _log.info("ready flows=%d", len(self._flows.conditions))
-        self._notify.watchdog()
+        self._ping()
         self._notify.status(self._status())
         self._warn_of_a_hanging_disk()
         for label, delta in self._flows.take_deltas():
@@ -130,6 +132,11 @@ class Agent:
             self._flows.tell(name, facts)
         if self._clock.monotonic() - self._progressed_at >= PROGRESS_S:
             self._say_progress()
+
+    def _ping(self) -> None:
+        """Tell systemd that all is well, but not for ever while a preprocessor hangs."""
+        if self._hangs.look(self._flows.calls, self._clock.monotonic()):
+            self._notify.watchdog()
 
     def _warn_of_a_hanging_disk(self) -> None:
         """Say that saving takes too long: the thread that does it is stuck and cannot."""
@@ -149,7 +156,7 @@ class Agent:
         try:
             loaded = config.load(self._path, self._environ)
             _refuse_what_needs_a_restart(self._path, self._config, loaded)
-            ended = self._flows.replace(loaded, self._notify.watchdog)
+            ended = self._flows.replace(loaded, self._ping)
         except (errors.ConfigError, errors.CheckpointError, TimeoutError, OSError) as error:
             _log.error("reload refused config=%s; the old one runs on\n%s", self._path, error)
         else:
@@ -164,7 +171,7 @@ class Agent:
         drain_s = self._config.drain_timeout
         _log.info("stopping; answers under way are awaited, at most %.0f s", drain_s)
         self._watch.close()
-        self._flows.end(self._notify.watchdog)
+        self._flows.end(self._ping)
         was_alive = self._checkpoints.is_alive()  # a thread that died saved nothing for a while
         is_saved = self._checkpoints.stop(SAVE_AT_STOP_S) and was_alive
         for label, delta in self._flows.take_deltas():

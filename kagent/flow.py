@@ -38,7 +38,7 @@ from kagent import (
     split,
     tail,
 )
-from kagent.preprocessors import chain
+from kagent.preprocessors import calls, chain
 
 STEP_S = 0.1
 SCAN_S = 1.0
@@ -63,6 +63,7 @@ class FlowSettings:
     destination: str = ""  # for people, as in 'kinesis web-logs'
     preprocess: tuple[preprocessors.Stage, ...] = ()
     on_no_match: chain.OnNoMatch = "wrap"
+    state_dir: str = ""
     rate_limit: pace.RateLimit = pace.UNLIMITED
     facts_wait_s: float = 0.0  # how long reading waits for the facts of the stream
 
@@ -113,6 +114,7 @@ class Flow:
         save: Callable[[model.FlowSnapshot], None],
         bury: Callable[[model.DeadLetter], None],
         host: Callable[[], model.HostFacts] = model.HostFacts,
+        guard: calls.Guard | None = None,
     ) -> None:
         """Look at nothing yet; `open` takes over what is known of the flow's files."""
         self.settings = settings
@@ -154,6 +156,7 @@ class Flow:
             record_bytes_max=limits.record_bytes_max - self._batcher.key_bytes,
             is_stripped=rules.frame.is_stripped,
             host=host,
+            guard=guard,
         )
         self._sequence = 0
         self._first_sequence: int | None = None  # the snapshot of the first scan
@@ -196,6 +199,8 @@ class Flow:
         """Do what is due now; return the monotonic time at which something is due again."""
         end = self._clock.monotonic() + STEP_S
         self._collect()
+        if self.is_ready and not self.condition.is_ready:
+            self.condition = self._observe()  # before a read: a preprocessor may not return
         if not self._is_draining:
             self._refresh()
             is_hungry = self._work(end)

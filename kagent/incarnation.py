@@ -15,7 +15,7 @@ import random
 import socket
 import threading
 
-from kagent import checkpoint, config, delivery, flow, model, roster
+from kagent import checkpoint, config, delivery, flow, model, roster, suspects
 
 FACTS_WAIT_S = 10.0  # for the limits of a stream, when lines may be longer than by default
 
@@ -41,6 +41,8 @@ class Incarnation:
         self.wake = threading.Event()
         self.failure: Exception | None = None
         self.estate = roster.Estate()
+        self.suspects = suspects.Suspects(settings.state_dir, settings.name, clock)
+        self._is_guarded = not all(stage.is_built_in for stage in settings.preprocess)
         self.flow = flow.Flow(
             settings,
             limits,
@@ -51,6 +53,7 @@ class Incarnation:
             self._save,
             self._bury,
             lambda: model.HostFacts(socket.gethostname()),
+            self.suspects,
         )
         self._clock = clock
         self._checkpoints = checkpoints
@@ -102,6 +105,8 @@ class Incarnation:
     def _run(self) -> None:
         estate, self.estate = self.estate, roster.Estate()
         try:
+            if self._is_guarded:
+                self.suspects.open()
             self.flow.open(estate)
             while not self._stopping.is_set():
                 self._step_and_wait(self.flow.step())
@@ -112,6 +117,7 @@ class Incarnation:
         except Exception as error:  # noqa: BLE001 -- our bug ends this life only
             self._fail(error)
             self.estate = self._remains()
+        self.suspects.close()
 
     def _step_and_wait(self, due: float) -> None:
         self._clock.wait(self.wake, max(0.0, due - self._clock.monotonic()))
@@ -171,6 +177,7 @@ def settings_of(one: config.FlowConfig, loaded: config.Config) -> flow.FlowSetti
         destination=one.destination.description,
         preprocess=one.preprocess,
         on_no_match=one.on_no_match,
+        state_dir=loaded.state_dir,
         rate_limit=one.rate_limit,
         facts_wait_s=FACTS_WAIT_S if one.needs_facts else 0.0,
     )

@@ -238,10 +238,12 @@ class Unparsed:
     """In the place of a record that a preprocessor could not take apart.
 
     `part` is for the log: which part of a pattern or of the options failed ("after 'status'",
-    "no JSON"), and never what stands in the record, which may be private.
+    "no JSON"), and never what stands in the record, which may be private. What
+    `is_poison` goes to the dead letters, whatever `on_no_match` says.
     """
 
     part: str = ""
+    is_poison: bool = False
 
 
 UNPARSED: Final = Unparsed()

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from kagent import model, options, preprocessors, userpattern
-from kagent.preprocessors import chain
+from kagent.preprocessors import calls, chain
 
 SAY_AGAIN_S = 60.0
 PATHS_MAX = 10_000  # whose captured values are remembered
@@ -50,6 +50,7 @@ class Preprocessing:
         record_bytes_max: int,
         is_stripped: bool,
         host: Callable[[], model.HostFacts],
+        guard: calls.Guard | None = None,
     ) -> None:
         """Prepare the chain; a record that becomes longer than the limit goes to the dead letters.
 
@@ -62,8 +63,9 @@ class Preprocessing:
             record_bytes_max: The destination's limit.
             is_stripped: Records leave without a newline.
             host: Returns what is known of this machine.
+            guard: Watches over calls of preprocessors that are not ours.
         """
-        self.chain = chain.Chain(stages, on_no_match, is_stripped=is_stripped)
+        self.chain = chain.Chain(stages, on_no_match, is_stripped=is_stripped, guard=guard)
         self.growth = 1.0  # by what factor records lately grew, in memory
         self._flow = flow
         self._on_no_match = on_no_match

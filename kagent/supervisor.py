@@ -30,6 +30,7 @@ from kagent import (
     options,
     roster,
     stream_facts,
+    suspects,
 )
 from kagent import destinations as services
 from kagent.destinations import aws
@@ -165,6 +166,12 @@ class Supervisor:
         for slot in list(self._slots.values()):
             if directory in slot.life.flow.roster.directories:
                 slot.life.hint(directory)
+
+    @property
+    def calls(self) -> dict[str, suspects.Call]:
+        """The calls of preprocessors that have not returned, by flow."""
+        found = [(name, slot.life.suspects.call) for name, slot in self._slots.items()]
+        return {name: call for name, call in found if call is not None}
 
     @property
     def directories(self) -> set[str]:

@@ -58,6 +58,7 @@ LAYERS = {
     "destinations": 2,
     "exporters": 2,
     "preprocessors": 2,
+    "suspects": 2,
     # L3: what a flow is made of
     "config": 3,
     "opening": 3,
@@ -75,6 +76,7 @@ LAYERS = {
     "incarnation": 5,
     "adoption": 5,
     "report": 5,
+    "hangs": 5,
     "rehearsal": 5,
     "service": 5,
     # L6: the command line
@@ -100,6 +102,7 @@ WITHIN_A_LAYER = {
     ("agent", "adoption"): "as above",
     ("agent", "report"): "as above",
     ("agent", "service"): "as above",
+    ("agent", "hangs"): "as above",
     ("supervisor", "incarnation"): "a slot holds a flow's running incarnation",
     ("supervisor", "adoption"): "a flow that is rebuilt takes over its estate",
     ("__main__", "cli"): "python -m kagent is the command",
@@ -132,6 +135,7 @@ LONG_FILES = {
     "roster.py": "the life of a tail: what is there, read, settled and saved share one state",
     "framing.py": "the three stages of a record and the law of long ones",
     "multiline.py": "the patterns of the presets, which are one table, and what applies them",
+    "supervisor.py": "the places of flows, and the three ways in which a life ends there",
     "tail.py": "reads, proofs and rows of one file hold one invariant: the frontier",
 }
 

@@ -13,14 +13,32 @@ import itertools
 import os.path
 import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Protocol
 
 from kagent import model, preprocessors
 
-# Entered around each call of a stage that is not ours: a place to say where the process died.
-Guard = Callable[[str, model.ChunkContext], contextlib.AbstractContextManager[None]]
-
 _ALLOWED = {bytes, model.Unparsed, type(None)}
+_POISON = model.Unparsed("did not return, twice", is_poison=True)
+
+
+class Guard(Protocol):
+    """Is told where the process may die, and knows where it died before."""
+
+    @property
+    def is_wary(self) -> bool:
+        """It died before: ask `judge` of every block."""
+        ...
+
+    def judge(self, preprocessor: str, context: model.ChunkContext) -> list[bool] | None:
+        """Return which of a block's records are poison, if they must go one by one; else None."""
+        ...
+
+    def around(
+        self, preprocessor: str, context: model.ChunkContext
+    ) -> contextlib.AbstractContextManager[None]:
+        """Return what is entered around a call."""
+        ...
 
 
 def call(
@@ -29,14 +47,30 @@ def call(
     context: model.ChunkContext,
     guard: Guard | None = None,
 ) -> list[model.Outcome]:
-    """Return what a stage makes of records: as many outcomes, of the right types."""
-    try:
-        return _attempt(one, records, context, guard)
-    except _StageError as failed:
-        if len(records) == 1:
-            return [model.Unparsed(failed.part)]
+    """Return what a stage makes of records: as many outcomes, of the right types.
+
+    Args:
+        one: The stage.
+        records: One or more.
+        context: What is known of them.
+        guard: Watches over calls of stages that are not ours.
+    """
+    if one.is_built_in:
+        guard = None
+    poison: list[bool] | None = None
+    if guard is not None and guard.is_wary:
+        poison = guard.judge(one.name, context)
+    if poison is None:
+        try:
+            return _attempt(one, records, context, guard)
+        except _StageError as failed:
+            if len(records) == 1:
+                return [model.Unparsed(failed.part)]
     outcomes: list[model.Outcome] = []
     for index, record in enumerate(records):  # rare: the stage is in error
+        if poison is not None and poison[index]:
+            outcomes.append(_POISON)
+            continue
         try:
             outcomes += _attempt(one, [record], context.select([index]), guard)
         except _StageError as failed:
@@ -50,9 +84,9 @@ def _attempt(
     context: model.ChunkContext,
     guard: Guard | None,
 ) -> list[model.Outcome]:
-    if one.is_built_in or guard is None:
+    if guard is None:
         return _checked(one, records, context)
-    with guard(one.name, context):
+    with guard.around(one.name, context):
         return _checked(one, records, context)
 
 

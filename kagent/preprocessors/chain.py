@@ -164,9 +164,10 @@ class Chain:
         aside: _Aside,
         result: Result,
     ) -> None:
-        if self._on_no_match == "drop":
+        if self._on_no_match == "drop" and not outcome.is_poison:
             return
         is_dead = self._on_no_match == "dead_letter" or one.for_unparsed == "always"
+        is_dead |= outcome.is_poison
         if is_dead:
             result.dead[index] = _reason(one, outcome)
         is_wrapped = self._on_no_match == "wrap" and not is_dead

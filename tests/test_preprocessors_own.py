@@ -1,0 +1,156 @@
+"""Preprocessors of the operator's own: found, checked, and survived."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from daemon import Daemon, running, wait_until
+
+from kagent import local
+
+EXAMPLE = pathlib.Path(__file__).parent.parent / "config" / "examples" / "preprocessor"
+ARGUMENTS = ["--sample", "-", "--raw"]
+HANGS = """\
+import time
+
+def hangs(records, context):
+    for record in records:
+        while record == b"line 77\\n":
+            time.sleep(1)
+    return records
+"""
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Return where the example is installed, by pip, as an operator would."""
+    target = tmp_path_factory.mktemp("site")
+    options = ["--no-deps", "--no-index", "--no-build-isolation", "--quiet", "--no-input"]
+    command = [sys.executable, "-m", "pip", "install", "--target", str(target), *options]
+    subprocess.run([*command, str(EXAMPLE)], check=True, timeout=100)
+    return target
+
+
+def check(
+    directory: pathlib.Path, site: pathlib.Path, item: str, sample: bytes
+) -> subprocess.CompletedProcess[bytes]:
+    (directory / "k.yaml").write_text(
+        "flows:\n- name: web\n  source: {paths: [/a]}\n"
+        f"  destination: {{kinesis: {{stream: s}}}}\n  preprocess:\n  - {item}\n"
+    )
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "kagent",
+            "test-config",
+            "-c",
+            str(directory / "k.yaml"),
+            *ARGUMENTS,
+        ],
+        input=sample,
+        capture_output=True,
+        check=False,
+        env={"PYTHONPATH": str(site)},
+    )
+
+
+def test_the_example_is_found_and_does_what_it_says(
+    example: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """Installed beside kagent, named in the configuration."""
+    lines = [b"line %d\n" % number for number in range(1000)] + [b"an ERROR\n"] * 3
+
+    result = check(tmp_path, example, "thin_out: {every: 10, always: ERROR}", b"".join(lines))
+
+    kept = result.stdout.splitlines(keepends=True)
+    assert 0 == result.returncode, result.stderr
+    assert 3 == kept.count(b"an ERROR\n")
+    assert 50 < len(kept) < 200
+    assert kept == [line for line in lines if line in set(kept)]
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("thin_out", "preprocess[0].thin_out.every: missing; expected a whole number from 1 to"),
+        ("thin_out: {every: 0}", "thin_out.every: found 0, expected a whole number from 1 to"),
+        ("thin_out: {evry: 1}", "thin_out.evry: unknown key"),
+        ("thin_ou: {every: 1}", "did you mean 'thin_out'?"),
+    ],
+)
+def test_its_options_are_checked_like_any_other_key(
+    example: pathlib.Path, tmp_path: pathlib.Path, item: str, message: str
+) -> None:
+    """With line and column, exit 78."""
+    result = check(tmp_path, example, item, b"")
+
+    assert 78 == result.returncode
+    assert message in result.stderr.decode()
+    assert "k.yaml:6:" in result.stderr.decode()
+
+
+@pytest.fixture
+def daemon(tmp_path: pathlib.Path) -> Iterator[Daemon]:
+    """A daemon with a preprocessor that hangs on one line, and a flow without."""
+    site = tmp_path / "site" / "hangs-1.dist-info"
+    site.mkdir(parents=True)
+    (site.parent / "hangs_module.py").write_text(HANGS)
+    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: hangs\nVersion: 1\n")
+    (site / "entry_points.txt").write_text("[kagent.preprocessors]\nhangs = hangs_module:hangs\n")
+    service = local.Service(
+        local.ServiceOptions(
+            streams={
+                "web": local.StreamOptions(is_throttled=False),
+                "other": local.StreamOptions(is_throttled=False),
+            }
+        )
+    )
+    with running(tmp_path, service) as one:
+        one.environ["PYTHONPATH"] = str(site.parent)
+        other = one.flow(name="other", destination={"kinesis": {"stream": "other"}})
+        one.configure(one.flow(preprocess=["hangs"]), other)
+        yield one
+
+
+def test_a_line_that_hangs_is_dead_lettered_on_the_second_try(daemon: Daemon) -> None:
+    """After SIGKILL and restart, twice, the rest is shipped; another flow never waited."""
+    lines = [b"line %d\n" % number for number in range(1000)]
+    daemon.path("a.log").write_bytes(b"".join(lines))
+    marks = daemon.root / "state" / "preprocessing" / "web"
+
+    def others() -> int:
+        return int(daemon.service.counts()["streams"]["other"]["lines_distinct"])
+
+    daemon.start()
+    wait_until(lambda: others() == 1000, "the other flow's lines")
+    wait_until(lambda: marks.exists() and marks.read_bytes()[0], "a call under way")
+    assert [] == daemon.lines
+    daemon.stop(signal.SIGKILL)
+    daemon.start()
+    wait_until(lambda: daemon.log.count("ready flows=") == 2, "the second life")
+    daemon.wait_for_log("records=1000; kagent was ended meanwhile; they are tried again")
+    wait_until(lambda: marks.read_bytes()[4] == 1 and marks.read_bytes()[0], "one record marked")
+    offset = len(b"".join(lines[:77]))
+    wait_until(
+        lambda: int.from_bytes(marks.read_bytes()[8:16], "little") == offset, "line 77 marked"
+    )
+    daemon.stop(signal.SIGKILL)
+    daemon.start()
+    daemon.wait_for_lines(999)
+    daemon.wait_for_log("record dead-lettered")
+    wait_until(lambda: daemon.offsets().get("a.log") == len(b"".join(lines)), "everything settled")
+
+    assert daemon.stop() == 0
+    assert sorted(set(daemon.lines)) == sorted(set(lines) - {b"line 77\n"})
+    (path,) = (daemon.root / "state" / "dead-letter").iterdir()
+    (letter,) = map(json.loads, path.read_text().splitlines())
+    assert (offset, offset + 8) == (letter["start"], letter["end"])
+    assert "hangs: did not return, twice" == letter["reason"]
+    assert "line 77" not in daemon.log
