@@ -27,7 +27,7 @@ class FirstScans:
         """Take in a scan; return the paths that its patterns saw for the first time.
 
         Args:
-            sightings: What the scan saw.
+            sightings: What the scan saw, as far as it is new.
             failed: For each pattern the directories that it could not list.
         """
         paths = {

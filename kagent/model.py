@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from kagent import errors
 
@@ -44,12 +44,15 @@ class FileStatus:
     links: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class DirectoryEntry:
-    """One name in a directory; `kind` does not follow links."""
+class DirectoryEntry(NamedTuple):
+    """One name in a directory; `kind` does not follow links.
+
+    `inode` is what the listing says: a file system may show another one there than a status does.
+    """
 
     name: str
     kind: Literal["file", "directory", "link", "other"]
+    inode: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -420,6 +423,10 @@ class Files(Protocol):
 
     def status(self, path: str, base: str) -> FileStatus:
         """Return the status of a path; a link in the last component counts only within `base`."""
+        ...
+
+    def is_as_seen(self, seen: Sighting) -> bool:
+        """Return whether file, size and mtime at a path are those of a sighting; cheaply."""
         ...
 
     def open(self, path: str, base: str) -> int:

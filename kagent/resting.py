@@ -35,21 +35,26 @@ class Resting:
 
     def awake(
         self,
+        subjects: Iterable[model.FileIdentity],
         sightings: Iterable[model.Sighting],
         known: Collection[model.FileIdentity],
         rows: Iterable[model.Checkpoint],
         begun_at_end: Collection[str],
         now_s: float,
+        *,
+        is_crowded: bool,
     ) -> list[model.Sighting]:
-        """Return the sightings of files that are open or need to be.
+        """Return the sightings of those files that are open or need to be.
 
         Args:
-            sightings: What one scan saw.
+            subjects: Files that changed, or are not decided.
+            sightings: What one scan saw of them.
             known: Identities of open files.
-            rows: Checkpoints of files that are not open.
+            rows: Checkpoints that may be theirs, of files that are not open.
             begun_at_end: Paths of files that `start_at` begins at their end: nothing old comes
                 of them.
             now_s: Wall-clock time, as file times are.
+            is_crowded: There are more than OPEN_FILES_MAX files.
         """
         groups: dict[model.FileIdentity, list[model.Sighting]] = collections.defaultdict(list)
         for sighting in sightings:
@@ -57,7 +62,6 @@ class Resting:
         by_inode: dict[int, list[model.Checkpoint]] = collections.defaultdict(list)
         for row in rows:
             by_inode[row.identity.inode].append(row)
-        is_crowded = len(groups) > OPEN_FILES_MAX
         awake: list[model.Sighting] = []
         too_old = {}
         for identity, group in groups.items():
@@ -70,7 +74,9 @@ class Resting:
                     too_old[identity] = _looks(group)
                     continue
             awake += group
-        self._too_old = too_old
+        for identity in subjects:
+            self._too_old.pop(identity, None)
+        self._too_old |= too_old
         return awake
 
     def _is_at_rest(

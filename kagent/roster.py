@@ -26,7 +26,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 from kagent import (
@@ -36,6 +36,7 @@ from kagent import (
     opening,
     options,
     resting,
+    scanning,
     split,
     tail,
     tracking,
@@ -95,7 +96,10 @@ class Roster:
         self._clock = clock
         self._opener = opener
         self._faults = faults
-        self._scanner = discovery.Scanner(source.paths, source.exclude, files, clock)
+        self._scanner = scanning.Scanner(source.paths, source.exclude, files, clock)
+        self._by_identity: dict[model.FileIdentity, tail.Tail] = {}  # but for truncated ones
+        # Files of which the last scan did not say all: the next one looks at them again.
+        self._undecided: dict[model.FileIdentity, None] = {}
         self._first_scans = firstscan.FirstScans(())
         self._rows: dict[str, model.Checkpoint] = {}
         self._inherited: dict[str, tuple[int, str]] = {}  # handles yet to prove their files
@@ -141,6 +145,7 @@ class Roster:
                 if not one.is_durable:
                     estate.undurable.add(one.tail_id)
         self.tails.clear()
+        self._by_identity.clear()
         self._busy.clear()
         return estate
 
@@ -150,25 +155,47 @@ class Roster:
         """Scan, and do what the scan means."""
         now = self._clock.monotonic()
         self._inherit(now)
-        result = self._scanner.scan(hinted)
+        result = self._scanner.scan(hinted, self._undecided, self._by_identity.keys())
         self.directories = result.directories
         for fault in result.faults:
             self._faults.report(fault.path, fault.reason)
-        first_scan_paths = self._first_scans.note(result.sightings, result.failed)
+        subjects = dict.fromkeys([*self._undecided, *result.changed])
+        first_scan_paths = self._first_scans.note(result.seen.of(subjects), result.failed)
+        if subjects:
+            self._decide(result, subjects, first_scan_paths, now)
+        self._note_rows(result.seen.identities, now)
+        self.is_scanned = True
+
+    def _decide(
+        self,
+        result: scanning.ScanResult,
+        subjects: Mapping[model.FileIdentity, None],
+        first_scan_paths: frozenset[str],
+        now: float,
+    ) -> None:
+        """Do what a scan means for the files that changed or are not decided yet.
+
+        All others are what they were, and nothing is asked about them.
+        """
+        self._undecided = {}
+        known = {one: self._by_identity[one] for one in subjects if one in self._by_identity}
+        inodes = {one.inode for one in subjects}
+        rows = [row for row in self._rows.values() if row.identity.inode in inodes]
         sightings = self._resting.awake(
-            result.sightings,
-            {one.identity for one in self.tails.values()},
-            self._rows.values(),
+            subjects,
+            result.seen.of(subjects),
+            known,
+            rows,
             first_scan_paths if self._is_begun_at_end else (),
             self._clock.time(),
+            is_crowded=len(result.seen.identities) > resting.OPEN_FILES_MAX,
         )
         decisions = self._opener.reconcile(
             [
                 tracking.TailFacts(one.tail_id, one.identity, one.paths, one.known_end)
-                for one in self.tails.values()
-                if one.state != "truncated"
+                for one in known.values()
             ],
-            list(self._rows.values()),
+            rows,
             sightings,
             first_scan_paths,
         )
@@ -186,8 +213,12 @@ class Roster:
         for decision in decisions.opened:
             self._open(decision, now)
         self._opener.close_unused()
-        self._note_rows({sighting.identity for sighting in result.sightings}, now)
-        self.is_scanned = True
+        for sighting in sightings:
+            if sighting.identity not in self._by_identity:
+                self._undecided[sighting.identity] = None
+        for tail_id in decisions.unseen:
+            if tail_id in self.tails and self.tails[tail_id].state == "followed":
+                self._undecided[self.tails[tail_id].identity] = None
 
     def _open(self, decision: tracking.Start | tracking.Resume, now: float) -> None:
         one = self._opener.open(decision, now)
@@ -239,6 +270,8 @@ class Roster:
 
     def _add(self, one: tail.Tail) -> None:
         self.tails[one.tail_id] = one
+        self._by_identity[one.identity] = one
+        self._undecided[one.identity] = None  # it may have no path any more
         self._wake(one)
 
     def _note_seen(self, one: tail.Tail, seen: tuple[model.Sighting, ...], now: float) -> None:
@@ -316,7 +349,7 @@ class Roster:
             row.offset,
         )
 
-    def _note_rows(self, seen: set[model.FileIdentity], now: float) -> None:
+    def _note_rows(self, seen: Collection[model.FileIdentity], now: float) -> None:
         """Age the rows of files that no scan sees, and forget them after `checkpoint.ttl`."""
         if not self.is_scanned:
             for row in self._rows.values():
@@ -373,8 +406,11 @@ class Roster:
         self._busy.setdefault(one.tail_id, one)
 
     def _drop(self, one: tail.Tail) -> None:
-        """Follow a tail no more."""
+        """Follow a tail no more; the next scan says what its file is, if it sees one."""
+        self._undecided[one.identity] = None
         del self.tails[one.tail_id]
+        if self._by_identity.get(one.identity) is one:
+            del self._by_identity[one.identity]
         self._busy.pop(one.tail_id, None)
 
     def _wake_grown(self, now: float) -> None:

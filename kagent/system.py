@@ -44,7 +44,10 @@ class OsFiles:
         directory = _open_below(path, base, _LIST_FLAGS)
         try:
             with os.scandir(directory) as entries:
-                return [model.DirectoryEntry(entry.name, _entry_kind(entry)) for entry in entries]
+                return [
+                    model.DirectoryEntry(entry.name, _entry_kind(entry), entry.inode())
+                    for entry in entries
+                ]
         finally:
             os.close(directory)
 
@@ -55,6 +58,19 @@ class OsFiles:
         every scan, and a status leaks nothing. Opening is what is guarded.
         """
         return _file_status(os.stat(path, follow_symlinks=path == base))
+
+    def is_as_seen(self, seen: model.Sighting) -> bool:
+        """Return whether file, size and mtime at a path are those of a sighting: 3 us."""
+        try:
+            found = os.stat(seen.path, follow_symlinks=seen.path == seen.base)
+        except OSError:
+            return False
+        return (
+            found.st_size == seen.size
+            and found.st_mtime_ns == seen.mtime_ns
+            and found.st_ino == seen.identity.inode
+            and found.st_dev == seen.identity.device
+        )
 
     def open(self, path: str, base: str) -> int:
         """Open a regular file for reading without blocking, and return its descriptor.

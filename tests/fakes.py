@@ -85,7 +85,7 @@ class FakeFiles:
         missed = {name for name in node.entries if os.path.join(path, name) in self.missed}
         self.missed -= {os.path.join(path, name) for name in missed}
         return [
-            model.DirectoryEntry(name, entry.kind)
+            model.DirectoryEntry(name, entry.kind, entry.number)
             for name, entry in node.entries.items()
             if name not in missed
         ]
@@ -93,6 +93,14 @@ class FakeFiles:
     def status(self, path: str, base: str) -> model.FileStatus:
         self.before("status", path)
         return self._status(self.find(path, follow_last=path == base))
+
+    def is_as_seen(self, seen: model.Sighting) -> bool:
+        try:
+            found = self.status(seen.path, seen.base)
+        except OSError:
+            return False
+        was = (seen.identity, seen.size, seen.mtime_ns)
+        return was == (found.identity, found.size, found.mtime_ns)
 
     def open(self, path: str, base: str) -> int:
         self.before("open", path)

@@ -41,6 +41,7 @@ LAYERS = {
     "decode": 1,
     "multiline": 1,
     "resting": 1,
+    "sightings": 1,
     "values": 1,
     "userpattern": 1,
     "patternparts": 1,
@@ -48,6 +49,9 @@ LAYERS = {
     # L2: each does one thing to the world
     "tail": 2,
     "discovery": 2,
+    "listings": 2,
+    "looking": 2,
+    "scanning": 2,
     "content": 2,
     "checkpoint": 2,
     "watch": 2,
@@ -90,6 +94,8 @@ APART = "local"  # the counterpart of demo and tests: imports nothing of kagent
 WITHIN_A_LAYER = {
     ("batch", "pack"): "a request is cut from packed records",
     ("batch", "pace"): "what goes into a request depends on what may be sent",
+    ("scanning", "listings"): "which directories are listed is a part of which files are found",
+    ("scanning", "looking"): "and so is which of them are looked at",
     ("roster", "opening"): "the tails of a flow are opened by a part of it",
     ("model", "errors"): "a receipt carries the error that set it back; errors knows nothing",
     ("multiline", "userpattern"): "its patterns may be the operator's",
@@ -113,7 +119,8 @@ ALLOWED_AHEAD = {("batch", "pack"), ("batch", "pace")}  # designed, not used yet
 ENGINE = {
     "model", "errors", "tracking", "split", "pack", "batch", "pace", "ledger", "metrics",
     "patterns", "firstscan", "proof", "options", "tail", "discovery", "opening", "roster", "flow",
-    "frame", "framing", "transcode", "decode", "multiline", "resting",
+    "frame", "framing", "transcode", "decode", "multiline", "resting", "sightings", "scanning",
+    "listings", "looking",
     "values", "burying", "preprocessing", "userpattern", "patternparts",
 }  # fmt: skip
 WORLDLY = {

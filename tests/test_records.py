@@ -61,7 +61,7 @@ class Host:
             fakes.LIMITS,
             self.files,
             self.clock,
-            random.Random(1),
+            random.Random(self.clock.now),
             lambda one: self.flow.reports.put(self.destination.put(one)),
             self.save,
             self.letters.append,

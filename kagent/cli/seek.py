@@ -19,11 +19,11 @@ from kagent import (
     adoption,
     checkpoint,
     config,
-    discovery,
     framing,
     model,
     patterns,
     proof,
+    scanning,
     system,
     tracking,
 )
@@ -174,7 +174,7 @@ def _move(loaded: config.Config, name: str, offset: int, target: Target) -> str:
 def _opened(flow: config.FlowConfig, path: str) -> Iterator[Target]:
     """Find the file as the daemon would, and open it."""
     files, source = system.OsFiles(), flow.source
-    scan = discovery.Scanner(source.paths, source.exclude, files, system.SystemClock()).scan()
+    scan = scanning.Scanner(source.paths, source.exclude, files, system.SystemClock()).scan()
     names = {os.path.abspath(path), os.path.realpath(path)}
     found = next((one for one in scan.sightings if one.path in names), None)
     if found is None:
@@ -190,7 +190,7 @@ def _opened(flow: config.FlowConfig, path: str) -> Iterator[Target]:
 
 
 def _why_unseen(
-    flow: config.FlowConfig, path: str, names: set[str], scan: discovery.ScanResult
+    flow: config.FlowConfig, path: str, names: set[str], scan: scanning.ScanResult
 ) -> str:
     """Return why a scan of a flow does not see a path."""
     fault = next((one for one in scan.faults if one.path in names), None)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import click
 
-from kagent import config, discovery, model, patterns, system
+from kagent import config, model, patterns, scanning, system
 from kagent.cli import sample
 from kagent.options import printable
 
@@ -65,7 +65,7 @@ def look(loaded: config.Config, files: model.Files, clock: model.Clock) -> Surve
         warnings.append("there are no flows; nothing is shipped")
     for flow in loaded.flows:
         source = flow.source
-        result = discovery.Scanner(source.paths, source.exclude, files, clock).scan()
+        result = scanning.Scanner(source.paths, source.exclude, files, clock).scan()
         matched = {
             pattern: tuple(sorted(s.path for s in result.sightings if pattern in s.patterns))
             for pattern in source.paths
@@ -77,7 +77,7 @@ def look(loaded: config.Config, files: model.Files, clock: model.Clock) -> Surve
 
 
 def _warnings(
-    matched: Mapping[str, tuple[str, ...]], result: discovery.ScanResult, files: model.Files
+    matched: Mapping[str, tuple[str, ...]], result: scanning.ScanResult, files: model.Files
 ) -> Iterator[str]:
     """Yield what an operator should know of one flow's files."""
     for pattern, paths in matched.items():

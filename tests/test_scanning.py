@@ -1,4 +1,4 @@
-"""`discovery` on real directories: what a scan sees, what it refuses, when it looks again."""
+"""`scanning` on real directories: what a scan sees, what it refuses, when it looks again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from kagent import discovery, model, patterns, system
+from kagent import listings, model, patterns, scanning, system
 
 EPOCH_S = 1_700_000_000  # the time of the fake clock at its start
 OLD_S = 1000  # how long before that a directory of a test changed
@@ -82,15 +82,15 @@ class Place:
         for directory, _, _ in os.walk(self.root):
             os.utime(directory, (at, at))
 
-    def scanner(self, *paths: str, exclude: Iterable[str] = ()) -> discovery.Scanner:
+    def scanner(self, *paths: str, exclude: Iterable[str] = ()) -> scanning.Scanner:
         texts = [self / path for path in paths]
-        return discovery.Scanner(texts, exclude, self.files, self.clock)
+        return scanning.Scanner(texts, exclude, self.files, self.clock)
 
-    def found(self, result: discovery.ScanResult) -> list[str]:
+    def found(self, result: scanning.ScanResult) -> list[str]:
         """Return the paths that a scan saw, below the root."""
         return sorted(os.path.relpath(one.path, self.root) for one in result.sightings)
 
-    def reasons(self, result: discovery.ScanResult) -> dict[str, str]:
+    def reasons(self, result: scanning.ScanResult) -> dict[str, str]:
         return {os.path.relpath(one.path, self.root): one.reason for one in result.faults}
 
 
@@ -203,7 +203,7 @@ def test_scan_finds_exactly_what_the_expression_matches(
                 continue  # a file stands where a directory should, or the other way round
             made.add(name)
         text = os.path.join(root, *wanted)
-        scanner = discovery.Scanner([text], [], system.OsFiles(), Clock())
+        scanner = scanning.Scanner([text], [], system.OsFiles(), Clock())
 
         result = scanner.scan()
 
@@ -350,7 +350,7 @@ def test_directory_that_cannot_be_listed_is_a_failure_unless_it_is_gone(
 # --- when a directory is listed again ---------------------------------------------------------
 
 
-def listings(place: Place, scanner: discovery.Scanner, hinted: Iterable[str] = ()) -> list[str]:
+def listed(place: Place, scanner: scanning.Scanner, hinted: Iterable[str] = ()) -> list[str]:
     """Return what a scan lists, below the root."""
     place.files.listed.clear()
     scanner.scan(hinted)
@@ -361,8 +361,8 @@ def listings(place: Place, scanner: discovery.Scanner, hinted: Iterable[str] = (
     ("after_s", "expected"),
     [
         pytest.param(0.0, [], id="at once"),
-        pytest.param(discovery.RELIST_S - 0.001, [], id="shortly before"),
-        pytest.param(discovery.RELIST_S, ["."], id="after RELIST_S"),
+        pytest.param(listings.RELIST_S - 0.001, [], id="shortly before"),
+        pytest.param(listings.RELIST_S, ["."], id="after RELIST_S"),
     ],
 )
 def test_unchanged_directory_is_listed_every_relist_s(
@@ -371,10 +371,10 @@ def test_unchanged_directory_is_listed_every_relist_s(
     """Without hint and change the last listing serves, for so long."""
     place.make("a.log")
     scanner = place.scanner("*.log")
-    first = listings(place, scanner)
+    first = listed(place, scanner)
 
     place.clock.now += after_s
-    second = listings(place, scanner)
+    second = listed(place, scanner)
 
     assert ["."] == first
     assert expected == second
@@ -398,7 +398,7 @@ def test_hinted_directory_is_listed_at_once(place: Place) -> None:
     scanner = place.scanner("*/*.log")
     scanner.scan()
 
-    second = listings(place, scanner, [place / "b", place / "nowhere"])
+    second = listed(place, scanner, [place / "b", place / "nowhere"])
 
     assert ["b"] == second
 
@@ -411,7 +411,7 @@ def test_changed_directory_is_listed_at_once(place: Place) -> None:
     Path(place / "b/3.log").write_bytes(b"")
     os.utime(place / "b", (EPOCH_S, EPOCH_S))
 
-    second = listings(place, scanner)
+    second = listed(place, scanner)
 
     assert ["b"] == second
 
@@ -419,8 +419,8 @@ def test_changed_directory_is_listed_at_once(place: Place) -> None:
 @pytest.mark.parametrize(
     ("age_s", "expected"),
     [
-        pytest.param(discovery.YOUNG_S + 0.5, [], id="old enough"),
-        pytest.param(discovery.YOUNG_S - 0.5, ["."], id="young"),
+        pytest.param(listings.YOUNG_S + 0.5, [], id="old enough"),
+        pytest.param(listings.YOUNG_S - 0.5, ["."], id="young"),
         pytest.param(-3600.0, ["."], id="of the future"),
     ],
 )
@@ -433,7 +433,7 @@ def test_directory_that_had_just_changed_is_listed_again(
     scanner = place.scanner("*.log")
     scanner.scan()
 
-    second = listings(place, scanner)
+    second = listed(place, scanner)
 
     assert expected == second
 
@@ -444,9 +444,9 @@ def test_young_directory_grows_old(place: Place) -> None:
     place.age(0.0)
     scanner = place.scanner("*.log")
     scanner.scan()
-    place.clock.now += discovery.YOUNG_S
+    place.clock.now += listings.YOUNG_S
 
-    assert [["."], []] == [listings(place, scanner), listings(place, scanner)]
+    assert [["."], []] == [listed(place, scanner), listed(place, scanner)]
 
 
 def test_directory_that_was_gone_is_listed_when_it_is_back(place: Place) -> None:
@@ -459,7 +459,7 @@ def test_directory_that_was_gone_is_listed_when_it_is_back(place: Place) -> None
     os.rename(place / ".hidden", place / "a")
     place.age()
 
-    again = listings(place, scanner, [place.root])
+    again = listed(place, scanner, [place.root])
 
     assert [".", "a"] == again
 
