@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from kagent import model, sightings
 
@@ -76,10 +76,15 @@ class Looker:
         self.faults.pop(path, None)
         self.seen.miss(path)
 
-    def look_around(self, now: float, asked: Iterable[model.FileIdentity]) -> None:
+    def look_around(
+        self,
+        now: float,
+        asked: Iterable[model.FileIdentity],
+        opened: Collection[model.FileIdentity],
+    ) -> None:
         """Look at what may have changed without any sign, and at some of the rest."""
         troubled = [path for path in self.faults if path in self._claims]
-        for path in [*self._links, *troubled, *self.seen.due(now)]:
+        for path in [*self._links, *troubled, *self.seen.due(now, opened)]:
             self.look(path)
         pending = dict.fromkeys([*asked, *self.seen.changed])
         done: set[model.FileIdentity] = set()

@@ -11,7 +11,7 @@ at:
     what is new in a listing, or has another inode there
     files that are not open, in a directory whose listing changed: an inode may be given again
     links, in each scan: what they lead to may change without any sign in their directory
-    of the rest some in turn, each once in `sightings.SWEEP_S`
+    of the rest some in turn: each once in `sightings.SWEEP_S`, or in a minute if it is open
     every path of a file that was found to have changed, or that the caller asks about
 
 With up to `sightings.LOOKS_MIN` files each scan looks at all of them.
@@ -116,7 +116,7 @@ class Scanner:
             result.failed.setdefault(text, set())
             self._walk(number)
         self._forget_places()
-        self._looker.look_around(self._clock.monotonic(), asked)
+        self._looker.look_around(self._clock.monotonic(), asked, opened)
         result.unknown |= self._looker.unknown
         result.changed = self._looker.seen.changed
         result.faults = self._looker.current_faults

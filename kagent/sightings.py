@@ -7,14 +7,14 @@ identities that changed, of which every sighting is of this scan.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 from kagent import model
 
 SWEEP_S = 10.0  # each file is looked at once in so long
-LOOKS_MIN = 200  # so many files are looked at in each scan in any case
+OPEN_SWEEPS = 6  # but one that is held open, whose size is known, once in so many times that
+LOOKS_MIN = 200  # so few files are all looked at in each scan
 
 
 class Sightings:
@@ -25,8 +25,10 @@ class Sightings:
         self.by_path: dict[str, model.Sighting] = {}
         self.changed: dict[model.FileIdentity, None] = {}  # since the scan began, in order
         self._paths: dict[model.FileIdentity, set[str]] = {}
-        self._sweep: Iterator[str] = iter(())
-        self._swept: float | None = None
+        self._round: list[str] = []  # to be looked at within SWEEP_S
+        self._at = 0  # how many of them were
+        self._begun = float("-inf")
+        self._rounds = 0
 
     def see(self, sighting: model.Sighting) -> None:
         """Take in what is at a path."""
@@ -62,17 +64,26 @@ class Sightings:
         """Every file that is there."""
         return self._paths.keys()
 
-    def due(self, now: float) -> list[str]:
-        """Return the paths that are to be looked at again now, in turn."""
-        elapsed = SWEEP_S if self._swept is None else now - self._swept
-        self._swept = now
-        count = max(LOOKS_MIN, math.ceil(len(self.by_path) * min(1.0, elapsed / SWEEP_S)))
-        found = list(itertools.islice(self._sweep, count))
-        if len(found) < count:
-            self._sweep = iter(list(self.by_path))
-            more = itertools.islice(self._sweep, count - len(found))
-            found = list(dict.fromkeys([*found, *more]))
-        return [path for path in found if path in self.by_path]
+    def due(self, now: float, opened: Collection[model.FileIdentity]) -> list[str]:
+        """Return the paths that are to be looked at again now, in turn.
+
+        Args:
+            now: Monotonic time.
+            opened: Files that are held open.
+        """
+        if len(self.by_path) <= LOOKS_MIN:
+            return list(self.by_path)
+        if self._at >= len(self._round) and now - self._begun >= SWEEP_S:
+            self._begun, self._at = now, 0
+            self._rounds += 1
+            is_all = self._rounds % OPEN_SWEEPS == 0
+            self._round = list(self.by_path) if is_all else self._closed(opened)
+        share = min(1.0, (now - self._begun) / SWEEP_S)
+        start, self._at = self._at, math.ceil(len(self._round) * share)
+        return [path for path in self._round[start : self._at] if path in self.by_path]
+
+    def _closed(self, opened: Collection[model.FileIdentity]) -> list[str]:
+        return [path for path, one in self.by_path.items() if one.identity not in opened]
 
     def _part(self, was: model.Sighting) -> None:
         """Note that a file is not at a path any more."""
