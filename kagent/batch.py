@@ -8,6 +8,9 @@ Law of the order of service: halves of a rejected batch first, as they are; then
 that are due, oldest due first; then fresh records, in the order they were read; suspects last, so
 that they never keep from the service what it may accept. With `is_ordered` refused records go
 first and alone, and everything else waits for them.
+
+With packing, lines become records of many (`pack`) as soon as a record is full or old enough, and
+the law holds for those.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from typing import Annotated
 
 import pydantic
 
-from kagent import model, options
+from kagent import model, options, pack
 
 _KEY_BYTES = 8
 _KEY_POOL = 8192  # keys prepared once; a batch takes a run of them at a random place
@@ -50,13 +53,14 @@ class BatchSettings:
     records_max: int
     bytes_max: int
     is_ordered: bool = False
+    pack: pack.PackSettings | None = None
 
 
 @dataclasses.dataclass(order=True, slots=True)
 class _Waiting:
     due: float
     order: int
-    chunk: model.Chunk = dataclasses.field(compare=False)
+    cargo: model.Cargo = dataclasses.field(compare=False)
 
 
 @dataclasses.dataclass(order=True, slots=True)
@@ -83,7 +87,14 @@ class Batcher:
             else []
         )
         self.key_bytes = _KEY_BYTES if self._keys else 0  # of each record's partition key
-        self._fresh: collections.deque[model.Chunk] = collections.deque()
+        # The longest line that a record can hold.
+        self.line_bytes_max = limits.record_bytes_max - self.key_bytes
+        self.has_fixed_keys = settings.pack is not None and settings.pack.form == "kpl"
+        self._packer: pack.Packer | None = None
+        if settings.pack is not None:
+            self._packer = pack.Packer(settings.pack, self.line_bytes_max, self.key_bytes, chooser)
+            self.line_bytes_max = pack.line_bytes_max(settings.pack, self.line_bytes_max)
+        self._fresh: collections.deque[model.Cargo] = collections.deque()
         self._fresh_from = 0  # records of the first fresh chunk that were already taken
         self._fresh_records = 0
         self._fresh_bytes = 0
@@ -91,24 +102,40 @@ class Batcher:
         self._halves: list[_Half] = []
         self._suspects: list[_Half] = []
         self._order = itertools.count()
-        self.held_bytes = 0  # everything not yet released, what is in flight included
+        self._held_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory of everything not yet released, what is in flight included."""
+        return self._held_bytes + (self._packer.held_bytes if self._packer else 0)
 
     def add(self, chunk: model.Chunk) -> None:
         """Take records that were read; they are held until released."""
+        if self._packer is not None:
+            self._add_packed(self._packer.add(chunk))
+            return
         self.hold(chunk)
         self._fresh.append(chunk)
         self._fresh_records += len(chunk)
         self._fresh_bytes += sum(map(len, chunk.records))
 
+    def _add_packed(self, records: Iterable[model.Packed]) -> None:
+        """Take lines that were added before and share a record now."""
+        for packed in records:
+            self._held_bytes += packed.cost_bytes
+            self._fresh.append(packed)
+            self._fresh_records += 1
+            self._fresh_bytes += len(packed.data)
+
     def hold(self, chunk: model.Chunk) -> None:
         """Count records that take memory until they are released, without ever taking them."""
         assert chunk.records
-        self.held_bytes += _cost(chunk)
+        self._held_bytes += _cost(chunk)
 
-    def put_back(self, chunks: Iterable[model.Chunk], due: float) -> None:
+    def put_back(self, cargo: Iterable[model.Cargo], due: float) -> None:
         """Take back records that were not accepted, to be tried again from `due` on."""
-        for chunk in chunks:
-            heapq.heappush(self._waiting, _Waiting(due, next(self._order), chunk))
+        for one in cargo:
+            heapq.heappush(self._waiting, _Waiting(due, next(self._order), one))
 
     def put_back_whole(self, batch: model.Batch, due: float) -> None:
         """Take back a batch that must be sent again as it is."""
@@ -127,10 +154,51 @@ class Batcher:
         assert len(batch.records) == 1
         heapq.heappush(self._suspects, _Half((due, next(self._order)), due, batch))
 
+    def unpack(self, batch: model.Batch) -> list[model.Batch]:
+        """Return a lone record of two or more lines as two batches of one record each.
+
+        The service rejected it, so it holds none of the lines: they may share records anew.
+        """
+        assert self._packer is not None
+        (packed,) = batch.packed
+        halves = self._packer.halve(packed)
+        self._held_bytes += sum(half.cost_bytes for half in halves) - packed.cost_bytes
+        return [self._batch_of([half], is_whole=True) for half in halves]
+
+    def lone_line(self, batch: model.Batch) -> model.Chunk:
+        """Return the one line of a lone record, as a chunk that is held and will not be sent."""
+        if not batch.packed:
+            (chunk,) = batch.chunks
+            return chunk
+        assert self._packer is not None
+        (packed,) = batch.packed
+        (chunk,) = self._packer.take_apart(packed)
+        self._held_bytes += _cost(chunk) - packed.cost_bytes
+        return chunk
+
+    def settle(
+        self, batch: model.Batch, refused: Sequence[int]
+    ) -> tuple[list[model.Chunk], Sequence[model.Cargo]]:
+        """Forget the accepted records of a batch; return their chunks, and what was refused.
+
+        Args:
+            batch: A batch that the service answered.
+            refused: Indices of its refused records, ascending.
+        """
+        accepted, returned = divide(batch, refused)
+        if batch.packed:
+            costs = sum(packed.cost_bytes for packed in batch.packed)
+            self._held_bytes -= costs - sum(batch.packed[index].cost_bytes for index in refused)
+            assert self._held_bytes >= 0
+        else:
+            for chunk in accepted:
+                self.release(chunk)
+        return accepted, returned
+
     def release(self, chunk: model.Chunk) -> None:
         """Forget records whose fate is final: their memory is free."""
-        self.held_bytes -= _cost(chunk)
-        assert self.held_bytes >= 0
+        self._held_bytes -= _cost(chunk)
+        assert self._held_bytes >= 0
 
     def next_due(self) -> float | None:
         """Return the monotonic time at which `take` gives a batch, None if nothing is held."""
@@ -140,9 +208,9 @@ class Batcher:
             return self._halves[0].due
         heaps = (self._waiting, self._halves, self._suspects)
         dues = [heap[0].due for heap in heaps if heap]
-        if self._fresh:
-            ripe = self._fresh[0].read_time
-            dues.append(ripe if self._is_full() else ripe + self._settings.max_age_s)
+        oldest = self._oldest()
+        if oldest is not None:
+            dues.append(oldest if self._is_full() else oldest + self._settings.max_age_s)
         return min(dues, default=None)
 
     def take(
@@ -175,9 +243,16 @@ class Batcher:
         """Refused records are due, or fresh ones are many or old enough."""
         if self._waiting and self._waiting[0].due <= now:
             return True
-        if not self._fresh:
+        oldest = self._oldest()
+        if oldest is None:
             return False
-        return self._is_full() or self._fresh[0].read_time + self._settings.max_age_s <= now
+        return self._is_full() or oldest + self._settings.max_age_s <= now
+
+    def _oldest(self) -> float | None:
+        """Return when the oldest fresh line was read; None if there is none."""
+        times = [self._fresh[0].read_time] if self._fresh else []
+        opened = self._packer.oldest() if self._packer else None
+        return min(times if opened is None else [*times, opened], default=None)
 
     def _is_full(self) -> bool:
         return (
@@ -189,51 +264,70 @@ class Batcher:
         self, now: float, records_max: int, bytes_max: int, *, with_fresh: bool = True
     ) -> model.Batch:
         """Fill one request from the records that are due, then from fresh ones."""
-        chunks: list[model.Chunk] = []
+        if self._packer is not None and with_fresh:
+            self._add_packed(self._packer.close(self._settings.max_age_s, now))
+        cargo: list[model.Cargo] = []
         records_room, bytes_room = records_max, bytes_max
         while records_room:
             is_fresh = not (self._waiting and self._waiting[0].due <= now)
             if is_fresh and not (with_fresh and self._fresh):
                 break
-            chunk = self._fresh[0] if is_fresh else self._waiting[0].chunk
+            one = self._fresh[0] if is_fresh else self._waiting[0].cargo
             first = self._fresh_from if is_fresh else 0
-            count, size = self._fit(chunk, first, records_room, bytes_room, is_first=not chunks)
+            count, size = self._fit(one, first, records_room, bytes_room, is_first=not cargo)
             if count == 0:
                 break
-            chunks.append(chunk.slice(first, first + count))
+            cargo.append(one if isinstance(one, model.Packed) else one.slice(first, first + count))
             if is_fresh:
                 self._pass_fresh(count, size - self.key_bytes * count)
             else:
                 self._pass_waiting(count)
             records_room, bytes_room = records_room - count, bytes_room - size
+        return self._batch_of(cargo)
+
+    def _batch_of(self, cargo: list[model.Cargo], *, is_whole: bool = False) -> model.Batch:
+        packed = [one for one in cargo if isinstance(one, model.Packed)]
+        chunks = [one for one in cargo if isinstance(one, model.Chunk)]
         records = list(itertools.chain.from_iterable(chunk.records for chunk in chunks))
+        records += [one.data for one in packed]
         keys = self._choose_keys(len(records))
-        return model.Batch(records, keys, chunks, bytes_max - bytes_room)
+        hash_keys: list[str] = []
+        if packed and keys:
+            keys = [one.key or key for one, key in zip(packed, keys, strict=True)]
+            if any(one.hash_key for one in packed):
+                hash_keys = [one.hash_key for one in packed]
+        size = sum(map(len, records)) + sum(map(len, keys))
+        return model.Batch(records, keys, chunks, size, is_whole, packed, hash_keys)
 
     def _pass_fresh(self, count: int, size: int) -> None:
         """Move on behind the fresh records that were taken."""
         self._fresh_from += count
         self._fresh_records -= count
         self._fresh_bytes -= size
-        if self._fresh_from == len(self._fresh[0]):
+        first = self._fresh[0]
+        if isinstance(first, model.Packed) or self._fresh_from == len(first):
             self._fresh.popleft()
             self._fresh_from = 0
 
     def _pass_waiting(self, count: int) -> None:
         """Leave what was not taken of the first waiting chunk where it was."""
         waiting = heapq.heappop(self._waiting)
-        if count < len(waiting.chunk):
-            waiting.chunk = waiting.chunk.slice(count, len(waiting.chunk))
+        if isinstance(waiting.cargo, model.Chunk) and count < len(waiting.cargo):
+            waiting.cargo = waiting.cargo.slice(count, len(waiting.cargo))
             heapq.heappush(self._waiting, waiting)
 
     def _fit(
-        self, chunk: model.Chunk, first: int, records_room: int, bytes_room: int, *, is_first: bool
+        self, cargo: model.Cargo, first: int, records_room: int, bytes_room: int, *, is_first: bool
     ) -> tuple[int, int]:
         """Return how many records from `first` on fit the room, and their bytes with keys.
 
         A lone record always fits: the splitter holds records below the destination's limit, and
         only `max_bytes`, an operator's wish, can be smaller.
         """
+        if isinstance(cargo, model.Packed):
+            size = len(cargo.data) + self.key_bytes
+            return int(size <= bytes_room or is_first), size
+        chunk = cargo
 
         def size_of(count: int) -> int:
             records = chunk.records[first : first + count]
@@ -261,17 +355,65 @@ def _cost(chunk: model.Chunk) -> int:
 
 def divide(
     batch: model.Batch, refused: Sequence[int]
-) -> tuple[list[model.Chunk], list[model.Chunk]]:
-    """Return a batch's accepted and refused records as chunks that tile the batch's chunks.
+) -> tuple[list[model.Chunk], Sequence[model.Cargo]]:
+    """Return a batch's accepted records as chunks, and what was refused; together all of it.
 
     Args:
         batch: A batch that the service answered.
         refused: Indices of its refused records, ascending.
     """
+    if batch.packed:
+        lost = set(refused)
+        accepted = (one for index, one in enumerate(batch.packed) if index not in lost)
+        return _runs(chunk for one in accepted for chunk in one.chunks), [
+            batch.packed[index] for index in refused
+        ]
+    return _divide_chunks(batch.chunks, refused)
+
+
+def halve(batch: model.Batch) -> tuple[model.Batch, model.Batch]:
+    """Return the two halves of a batch of two or more records, to be sent as they are."""
+    middle = len(batch.records) // 2
+    first, second = _divide_chunks(batch.chunks, range(middle, len(batch.records)))
+    halves = []
+    for chunks, part in ((first, slice(middle)), (second, slice(middle, None))):
+        records, keys = batch.records[part], batch.partition_keys[part]
+        size = sum(map(len, records)) + sum(map(len, keys))
+        packed, hash_keys = batch.packed[part], batch.hash_keys[part]
+        halves.append(
+            model.Batch(
+                records, keys, chunks, size, is_whole=True, packed=packed, hash_keys=hash_keys
+            )
+        )
+    return halves[0], halves[1]
+
+
+def _runs(chunks: Iterable[model.Chunk]) -> list[model.Chunk]:
+    """Return packed chunks as few: those of one file that follow each other are one.
+
+    What a request settles is a run or two a file, however many records it had.
+    """
+    runs: list[model.Chunk] = []
+    last: dict[str, model.Chunk] = {}
+    for chunk in chunks:
+        run = last.get(chunk.tail_id)
+        if run is None or run.end != chunk.start:
+            run = model.Chunk(chunk.tail_id, [], [], [], chunk.start, chunk.start)
+            last[chunk.tail_id] = run
+            runs.append(run)
+        run.end = chunk.end
+        run.dropped_bytes += chunk.dropped_bytes
+    return runs
+
+
+def _divide_chunks(
+    chunks: Sequence[model.Chunk], refused: Sequence[int]
+) -> tuple[list[model.Chunk], list[model.Chunk]]:
+    """Return the accepted and the refused records as chunks that tile the given ones."""
     accepted: list[model.Chunk] = []
     returned: list[model.Chunk] = []
     base = 0
-    for chunk in batch.chunks:
+    for chunk in chunks:
         first = bisect.bisect_left(refused, base)
         last = bisect.bisect_left(refused, base + len(chunk))
         if first == last:
@@ -281,18 +423,6 @@ def divide(
             _divide_chunk(chunk, indices, accepted, returned)
         base += len(chunk)
     return accepted, returned
-
-
-def halve(batch: model.Batch) -> tuple[model.Batch, model.Batch]:
-    """Return the two halves of a batch of two or more records, to be sent as they are."""
-    middle = len(batch.records) // 2
-    first, second = divide(batch, range(middle, len(batch.records)))
-    halves = []
-    for chunks, part in ((first, slice(middle)), (second, slice(middle, None))):
-        records, keys = batch.records[part], batch.partition_keys[part]
-        size = sum(map(len, records)) + sum(map(len, keys))
-        halves.append(model.Batch(records, keys, chunks, size, is_whole=True))
-    return halves[0], halves[1]
 
 
 def _divide_chunk(

@@ -83,8 +83,7 @@ class Condition:
 def rules_of(
     source: discovery.SourceOptions,
     oversize: split.OversizePolicy,
-    limits: model.BatchLimits,
-    key_bytes: int,
+    line_bytes_max: int,
     clock: model.Clock,
 ) -> split.Rules:
     """Return how a flow splits the bytes of its files.
@@ -92,11 +91,10 @@ def rules_of(
     Args:
         source: Which files they are, and what is said of their lines.
         oversize: What becomes of lines that are too long.
-        limits: The destination's.
-        key_bytes: Of each record's partition key.
+        line_bytes_max: The longest that a record can hold.
         clock: Bounds the time for patterns.
     """
-    record_bytes_max = min(source.max_line + 1, limits.record_bytes_max - key_bytes)
+    record_bytes_max = min(source.max_line + 1, line_bytes_max)
     return split.Rules(record_bytes_max, oversize, source.records(), clock.monotonic)
 
 
@@ -135,12 +133,11 @@ class Flow:
                 settings.batch.records_max,
                 settings.batch.bytes_max,
                 settings.rate_limit,
+                has_fixed_keys=self._batcher.has_fixed_keys,
             ),
             chooser,
         )
-        rules = rules_of(
-            settings.source, settings.oversize, limits, self._batcher.key_bytes, clock
-        )
+        rules = rules_of(settings.source, settings.oversize, self._batcher.line_bytes_max, clock)
         faults = opening.Faults(settings.name)
         opener = opening.Opener(faults, settings.source, rules, files, chooser)
         self.roster = roster.Roster(
@@ -153,7 +150,7 @@ class Flow:
             settings.on_no_match,
             clock,
             capture=settings.source.capture,
-            record_bytes_max=limits.record_bytes_max - self._batcher.key_bytes,
+            record_bytes_max=self._batcher.line_bytes_max,
             is_stripped=rules.frame.is_stripped,
             host=host,
             guard=guard,
@@ -308,31 +305,27 @@ class Flow:
             self._collect_rejection(receipt.batch, receipt.setback)
         elif receipt.setback is not None:
             self._pace.note_setback(receipt, now)
-            self._put_back(receipt.batch, receipt.batch.chunks, self._pace.not_before)
+            self._put_back(receipt.batch, receipt.batch.cargo, self._pace.not_before)
         else:
             refused = [refusal.index for refusal in receipt.refused]
-            accepted, returned = batching.divide(receipt.batch, refused)
+            accepted, returned = self._batcher.settle(receipt.batch, refused)
             for chunk in accepted:
-                self._deliver(chunk)
-            for chunk in returned:
-                chunk.attempts += 1
-            for chunk, due in self._pace.refused_dues(returned, receipt.refused, now):
-                self._batcher.put_back([chunk], due)
-
-    def _deliver(self, chunk: model.Chunk) -> None:
-        self.counters.delivered_bytes += chunk.end - chunk.start - chunk.dropped_bytes
-        self._batcher.release(chunk)
-        self._settle(chunk)
+                self.counters.delivered_bytes += chunk.end - chunk.start - chunk.dropped_bytes
+                self._settle(chunk)
+            for cargo in returned:
+                cargo.attempts += 1
+            for cargo, due in self._pace.refused_dues(returned, receipt.refused, now):
+                self._batcher.put_back([cargo], due)
 
     def _settle(self, chunk: model.Chunk) -> None:
         self.counters.dropped_bytes += chunk.dropped_bytes
         self.roster.settle(chunk)
 
-    def _put_back(self, batch: model.Batch, chunks: Iterable[model.Chunk], due: float) -> None:
+    def _put_back(self, batch: model.Batch, cargo: Iterable[model.Cargo], due: float) -> None:
         if batch.is_whole:
             self._batcher.put_back_whole(batch, due)
         else:
-            self._batcher.put_back(chunks, due)
+            self._batcher.put_back(cargo, due)
 
     def _collect_rejection(self, batch: model.Batch, error: errors.DestinationError) -> None:
         """Halve a batch that the service calls invalid, until the culprit stands alone.
@@ -344,13 +337,21 @@ class Flow:
         if len(batch.records) > 1:
             self._batcher.put_back_halves(batch, now)
             return
-        (chunk,) = batch.chunks
-        if self._accepted_at > chunk.read_time:
+        (cargo,) = batch.cargo
+        is_many = isinstance(cargo, model.Packed) and cargo.lines > 1
+        if self._accepted_at > cargo.read_time and not is_many:
+            chunk = self._batcher.lone_line(batch)
             self._bury_chunk(chunk, f"{error.code}: {error.message}")
+            return
+        halves = self._batcher.unpack(batch) if is_many else [batch]
+        if self._accepted_at > cargo.read_time:
+            for half in reversed(halves):
+                self._batcher.put_back_whole(half, now)
             return
         self._pace.note_suspect(error, now)
         # Others are tried first: one that is accepted proves that this record is the culprit.
-        self._batcher.put_back_last(batch, self._pace.not_before)
+        for half in halves:
+            self._batcher.put_back_last(half, self._pace.not_before)
 
     # --- dead letters -------------------------------------------------------------------------
 

@@ -153,7 +153,10 @@ class Chunk:
     Record i is bytes `[starts[i], ends[i])` of the file. Ranges ascend and do not overlap; the
     bytes of `[start, end)` that are in no record, `dropped_bytes` in all, are dropped by a rule.
     `read_time` is the clock's monotonic time of the read, `attempts` counts how often the
-    service refused these records one by one.
+    service refused these records one by one. `key` is the partition key of all of them; it is
+    empty where each has its own or is given one for each attempt.
+
+    Of a chunk that was packed `records` is empty: its bytes are in the packed record.
     """
 
     tail_id: str
@@ -165,10 +168,11 @@ class Chunk:
     dropped_bytes: int = 0
     read_time: float = 0.0
     attempts: int = 0
+    key: str = ""
 
     def __len__(self) -> int:
         """Return how many records there are."""
-        return len(self.records)
+        return len(self.starts)
 
     def slice(self, first: int, last: int) -> Chunk:
         """Return records `[first, last)` as a chunk of its own, first < last.
@@ -178,7 +182,7 @@ class Chunk:
         holds no reference to this chunk, so one slow record does not keep a whole block alive.
         """
         start = self.starts[first] if first else self.start
-        end = self.starts[last] if last < len(self.records) else self.end
+        end = self.starts[last] if last < len(self.starts) else self.end
         starts, ends = self.starts[first:last], self.ends[first:last]
         dropped = end - start - (sum(ends) - sum(starts)) if self.dropped_bytes else 0
         return Chunk(
@@ -191,6 +195,7 @@ class Chunk:
             dropped,
             self.read_time,
             self.attempts,
+            self.key,
         )
 
 
@@ -256,12 +261,43 @@ Outcome = bytes | Unparsed | None
 
 
 @dataclasses.dataclass(slots=True)
-class Batch:
-    """One request's records and, in the same order, the chunks that they come from.
+class Packed:
+    """Lines of one or more chunks that travel as one record, byte for byte the same each time.
 
-    `partition_keys` has one key a record for Kinesis and is empty for Firehose. `size_bytes`
-    counts what the service counts: data and partition keys. `is_whole` forbids to mix the records
-    with others: the batch is a half of one that the service rejected.
+    `chunks` say where the lines are in their files, in the order in which they are in `data`.
+    `key` and `hash_key` decide the shard; they are empty where each attempt may choose anew.
+    `sizes` are the lines' bytes where they differ from those in the file. `cost_bytes` is the
+    memory that it is charged for, `read_time` that of the oldest line, `attempts` counts how
+    often the service refused it by itself.
+    """
+
+    data: bytes
+    chunks: list[Chunk]
+    lines: int
+    cost_bytes: int
+    key: str = ""
+    hash_key: str = ""
+    sizes: Sequence[int] = ()
+    read_time: float = 0.0
+    attempts: int = 0
+
+    def __len__(self) -> int:
+        """Return how many records it is."""
+        return 1
+
+
+Cargo = Chunk | Packed  # what waits for an attempt: lines that are records, or lines in one
+
+
+@dataclasses.dataclass(slots=True)
+class Batch:
+    """One request's records and, in the same order, what they carry.
+
+    Without packing record i is line i of `chunks`; with it, record i is `packed[i]` and `chunks`
+    is empty. `partition_keys` has one key a record for Kinesis and is empty for Firehose;
+    `hash_keys` has one explicit hash key a record, empty text for none, or is empty as a whole.
+    `size_bytes` counts what the service counts: data and partition keys. `is_whole` forbids to
+    mix the records with others: the batch is a half of one that the service rejected.
     """
 
     records: list[bytes]
@@ -269,6 +305,13 @@ class Batch:
     chunks: list[Chunk]
     size_bytes: int
     is_whole: bool = False
+    packed: list[Packed] = dataclasses.field(default_factory=list)
+    hash_keys: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def cargo(self) -> Sequence[Cargo]:
+        """What the records carry, as it waits for another attempt."""
+        return self.packed or self.chunks
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -19,10 +19,9 @@ import io
 import itertools
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 import pydantic
-from pydantic_core import core_schema
 
 from kagent import frame, options, userpattern
 
@@ -78,36 +77,7 @@ class MultilineOptions(options.Options):
         )
 
 
-class _PresetOrOptions:
-    """Takes the name of a preset for `{preset: name}`."""
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: pydantic.GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        """Validate what was written: a name, or a mapping."""
-        return core_schema.no_info_wrap_validator_function(self._validate, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: pydantic.GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """Describe both; the mapping first, which says what is in it."""
-        names = {"enum": list(PRESETS), "type": "string"}
-        return {"anyOf": [handler(schema), names]}
-
-    def _validate(
-        self, value: object, validate: core_schema.ValidatorFunctionWrapHandler
-    ) -> object:
-        if not isinstance(value, str):
-            return validate(value)
-        for preset in PRESETS:
-            if preset == value:
-                return MultilineOptions(preset=preset)
-        raise options.NotAllowedError(
-            f"one of {', '.join(map(repr, PRESETS))}, or a mapping", "java"
-        )
-
-
-Setting = Annotated[MultilineOptions, _PresetOrOptions()] | None
+Setting = Annotated[MultilineOptions, options.Named("preset", PRESETS)] | None
 
 # --- presets: \n is a line's end, [ \t] begins what is indented -------------------------------
 

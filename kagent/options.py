@@ -220,6 +220,42 @@ class DurationOrNever(Duration):
         return None if value == "never" else self.validate(value)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Named:
+    """Marks a model that is also written as one name, short for `{key: name}`.
+
+    `nothing` is a name for no model at all.
+    """
+
+    key: str
+    names: tuple[str, ...]
+    nothing: str = ""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: pydantic.GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Validate what was written: a name, or a mapping."""
+        return core_schema.no_info_wrap_validator_function(self._validate, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: pydantic.GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Describe both; the mapping first, which says what is in it."""
+        return {"anyOf": [handler(schema), {"enum": list(self.names), "type": "string"}]}
+
+    def _validate(
+        self, value: object, validate: core_schema.ValidatorFunctionWrapHandler
+    ) -> object:
+        if not isinstance(value, str):
+            return validate(value)
+        if value not in self.names:
+            example = next(name for name in self.names if name != self.nothing)
+            raise NotAllowedError(
+                f"one of {', '.join(map(repr, self.names))}, or a mapping", example
+            )
+        return None if value == self.nothing else validate({self.key: value})
+
+
 def _parse_within(
     parse: Callable[[object], float],
     value: object,

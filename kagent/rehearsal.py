@@ -67,16 +67,15 @@ class Rehearsal:
             host: Returns what is known of this machine.
         """
         self.undecoded = self.replaced = self.expired = 0
-        limits = flow.destination.limits
-        batcher = batch.Batcher(flow.batch, limits, random.Random(0))
-        self._rules = flows.rules_of(flow.source, flow.oversize, limits, batcher.key_bytes, clock)
+        batcher = batch.Batcher(flow.batch, flow.destination.limits, random.Random(0))
+        self._rules = flows.rules_of(flow.source, flow.oversize, batcher.line_bytes_max, clock)
         self._preprocessing = preprocessing.Preprocessing(
             flow.name,
             flow.preprocess,
             flow.on_no_match,
             clock,
             capture=flow.source.capture,
-            record_bytes_max=limits.record_bytes_max - batcher.key_bytes,
+            record_bytes_max=batcher.line_bytes_max,
             is_stripped=self._rules.frame.is_stripped,
             host=host,
         )

@@ -349,9 +349,9 @@ LIMITS = model.BatchLimits(
 class FakeDestination:
     """Accepts what it is given, but for what a test asks of it.
 
-    `accepted` are the records that it took, in order. A call that holds a record of `poison` is
-    rejected. `refuse` says which records of the next call are refused, `setback` fails calls until
-    it is taken away; with `loses_answers` they are taken all the same.
+    `accepted` are the records that it took, in order. A call that holds a record of `poison`, or
+    one packed of it, is rejected. `refuse` says which records of the next call are refused,
+    `setback` fails calls until it is taken away; with `loses_answers` they are taken all the same.
     """
 
     def __init__(self, limits: model.BatchLimits = LIMITS) -> None:
@@ -366,7 +366,8 @@ class FakeDestination:
 
     def put(self, batch: model.Batch) -> model.Receipt:
         self.calls.append(batch)
-        if self.poison.intersection(batch.records):
+        is_poison = bytes.__contains__ if batch.packed else bytes.__eq__
+        if any(is_poison(record, one) for one in self.poison for record in batch.records):
             return model.Receipt(batch, setback=errors.RejectedError("ValidationException"))
         if self.setback is not None:
             if self.loses_answers:

@@ -6,7 +6,7 @@ import dataclasses
 import random
 
 from kagent import batch as batching
-from kagent import model, split
+from kagent import model, pack, split
 
 
 @dataclasses.dataclass
@@ -94,6 +94,9 @@ def draw_profile(chooser: random.Random) -> Profile:
     records_max = chooser.choice([1, 3, 10, 50])
     bytes_max = chooser.choice([record_bytes_max + 10, 600, 4000])
     max_in_flight = chooser.choice([1, 1, 2, 5])
+    form = chooser.choice(["none", "none", "newline", "kpl"])
+    if form == "kpl":  # its envelope alone is longer than the shorter lines
+        record_bytes_max, has_keys = 400, True
 
     def some(kinds: tuple[str, ...] | list[str], share: float) -> list[str]:
         return [kind for kind in kinds if chooser.random() < share]
@@ -117,11 +120,34 @@ def draw_profile(chooser: random.Random) -> Profile:
         max_in_flight=max_in_flight,
         max_buffer_bytes=max_buffer_bytes,
         batch=batching.BatchSettings(
-            chooser.choice([0.0, 1.0]), records_max, bytes_max, is_ordered=max_in_flight == 1
+            chooser.choice([0.0, 1.0]),
+            records_max,
+            bytes_max,
+            is_ordered=max_in_flight == 1,
+            pack=draw_pack(chooser, form, record_bytes_max, max_buffer_bytes),
         ),
-        limits=model.BatchLimits(50, 4000, record_bytes_max + 8 * has_keys, has_keys),
+        limits=model.BatchLimits(
+            50,
+            4000,
+            record_bytes_max + (form == "newline") + 8 * has_keys,
+            has_keys,
+        ),
         block_bytes=chooser.choice([70, 300, 1024**2]),
         lines_max=chooser.choice([2, 65536]),
         head_bytes=chooser.choice([16, 1024]),
         operation_s=chooser.choice([0.0, 0.0, 0.01]),
+    )
+
+
+def draw_pack(
+    chooser: random.Random, form: str, record_bytes_max: int, max_buffer_bytes: int
+) -> pack.PackSettings | None:
+    """Return how lines share records, whose own limit is little more than a line's."""
+    if form == "none":
+        return None
+    return pack.PackSettings(
+        form,  # type: ignore[arg-type]
+        target_bytes=chooser.choice([record_bytes_max // 2, record_bytes_max]),
+        is_plain=True,
+        open_bytes_max=chooser.choice([max_buffer_bytes // 8, max_buffer_bytes // 2]),
     )

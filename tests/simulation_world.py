@@ -22,7 +22,18 @@ from simulation_profile import draw_profile
 from simulation_truth import BrokenError, Truth
 from simulation_writers import DIRECTORIES, POISON, Writers
 
-from kagent import checkpoint, discovery, errors, flow, metrics, model, roster, split, tail
+from kagent import (
+    checkpoint,
+    discovery,
+    errors,
+    flow,
+    kpl,
+    metrics,
+    model,
+    roster,
+    split,
+    tail,
+)
 
 FLOW = "web"
 PATTERNS = ("/logs/*.log", "/logs/a*.log", "/logs/*/*.log")
@@ -203,8 +214,13 @@ class World:
             raise BrokenError(f"S3 a record of {max(sizes)} bytes")
         if sum(sizes) + sum(keys) > settings.bytes_max and len(sizes) > 1:
             raise BrokenError(f"S3 {sum(sizes)} bytes in one request")
-        if batch.size_bytes != sum(sizes) + sum(keys) or sum(map(len, batch.chunks)) != len(sizes):
+        counted = len(batch.packed) or sum(map(len, batch.chunks))
+        if batch.size_bytes != sum(sizes) + sum(keys) or counted != len(sizes):
             raise BrokenError("S3 a batch that does not know its own size")
+        if any(
+            one.data is not data for one, data in zip(batch.packed, batch.records, strict=False)
+        ):
+            raise BrokenError("S3 a packed record that is not sent as it was packed")
         if len(keys) != (len(sizes) if limits.has_partition_keys else 0):
             raise BrokenError("S3 partition keys")
         if len(self.pending) >= self.profile.max_in_flight:
@@ -274,7 +290,7 @@ class World:
         if held > self.profile.max_buffer_bytes:
             raise BrokenError(f"S2 {held} bytes held, {self.profile.max_buffer_bytes} allowed")
         under_way = sum(
-            len(record) + model.RECORD_OVERHEAD_BYTES
+            len(record) + (0 if batch.packed else model.RECORD_OVERHEAD_BYTES)
             for batch, _ in self.pending
             for record in batch.records
         )
@@ -309,7 +325,10 @@ class World:
         receipt = self._receipt(batch, answer)
         receipt.submitted, receipt.received = submitted, self.clock.now
         self.flow.reports.put(receipt)
-        return f"{answer} {len(batch.records)} records of {[c.start for c in batch.chunks][:4]}"
+        starts = [chunk.start for one in batch.packed for chunk in one.chunks] or [
+            chunk.start for chunk in batch.chunks
+        ]
+        return f"{answer} {len(batch.records)} records of {starts[:4]}"
 
     def _receipt(self, batch: model.Batch, answer: str) -> model.Receipt:
         count = len(batch.records)
@@ -343,13 +362,30 @@ class World:
         self, batch: model.Batch, indices: list[int] | range | tuple[()], *, is_lost: bool = False
     ) -> None:
         """Accept records; with `is_lost` kagent will not hear of it."""
-        places = [
-            (chunk.tail_id, start, end)
-            for chunk in batch.chunks
-            for start, end in zip(chunk.starts, chunk.ends, strict=True)
-        ]
+        records: list[list[tuple[tuple[str, int, int], bytes]]]
+        if batch.packed:
+            records = [
+                list(zip(_places(one.chunks), self._lines(data, one.lines), strict=True))
+                for one, data in zip(batch.packed, batch.records, strict=True)
+            ]
+        else:
+            records = [[one] for one in zip(_places(batch.chunks), batch.records, strict=True)]
         for index in indices:
-            self.truth.note_record(*places[index], batch.records[index], is_repeatable=is_lost)
+            for (tail_id, start, end), line in records[index]:
+                # A line without its newline gets one when it is packed.
+                data = (
+                    line[: end - start]
+                    if batch.packed and self.truth.policy != "truncate"
+                    else line
+                )
+                self.truth.note_record(tail_id, start, end, data, is_repeatable=is_lost)
+
+    def _lines(self, data: bytes, count: int) -> list[bytes]:
+        """Return the lines of a packed record as a reader finds them."""
+        assert self.profile.batch.pack is not None
+        if self.profile.batch.pack.form == "newline":
+            return [line + b"\n" for line in data.removesuffix(b"\n").split(b"\n")]
+        return [user.data for user in kpl.decode(data) or ()] if count > 1 else [data]
 
     # --- the disk -------------------------------------------------------------------------------
 
@@ -579,6 +615,15 @@ class World:
         for handle, _ in estate.handles.values():
             if not self.writers.is_matching(self.files.handles[handle][0]):
                 raise BrokenError("L3 a file that was left is still open")
+
+
+def _places(chunks: list[model.Chunk]) -> list[tuple[str, int, int]]:
+    """Return where the lines of chunks are."""
+    return [
+        (chunk.tail_id, start, end)
+        for chunk in chunks
+        for start, end in zip(chunk.starts, chunk.ends, strict=True)
+    ]
 
 
 class _CheckedStore(fakes.FakeStore):

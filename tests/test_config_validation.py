@@ -188,8 +188,8 @@ def test_a_number_that_yaml_may_misread_is_text(
         pytest.param(
             "log: {max_bytes: x}",
             "1:7: log.max_bytes: unknown key",
-            "'max_bytes' belongs in dead_letter or flows[].source.multiline or flows[].batch. "
-            "Allowed here: format, level.",
+            "'max_bytes' belongs in dead_letter or flows[].source.multiline or flows[].pack or "
+            "flows[].batch. Allowed here: format, level.",
             id="a key of several other parts",
         ),
         pytest.param(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -115,6 +116,24 @@ def test_exactly_the_refused_records_are_named(
     assert receipt.setback is None
     assert 30 < len(refused) < 200
     assert refused == set(records) - set(arrived(service, named))
+
+
+@BOTH_WIRES
+def test_an_explicit_hash_key_decides_the_shard(
+    service: local.Service,
+    made: dict[object, model.Destination],
+    named: destinations.DestinationOptions,
+) -> None:
+    """Whatever the partition key is; a record without one goes by its key."""
+    high = str(2**128 - 1)
+    sent = model.Batch([b"by key", b"low", b"high"], ["k"] * 3, [], 0, hash_keys=["", "0", high])
+
+    assert made[named].put(sent).setback is None
+
+    shards = {entry.data: entry.shard_id for entry in service.journal("web-logs")}
+    is_upper = hashlib.md5(b"k").digest()[0] >= 128
+    assert shards[b"low"] != shards[b"high"]
+    assert shards[b"by key"] == shards[b"high" if is_upper else b"low"]
 
 
 @BOTH_WIRES

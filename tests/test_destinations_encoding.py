@@ -45,6 +45,18 @@ def test_a_put_records_body_says_what_the_batch_says(
     assert {"StreamName": stream, "Records": entries} == said
 
 
+def test_a_hash_key_stands_beside_the_partition_key() -> None:
+    """Only where a record has one; packed records have, lone lines may have none."""
+    sent = model.Batch([b"1", b"2"], ['a"', "b"], [], 0, hash_keys=["17", ""])
+
+    said = read(encoding.kinesis("web")(sent))
+
+    assert [
+        {"Data": plain(b"1"), "PartitionKey": 'a"', "ExplicitHashKey": "17"},
+        {"Data": plain(b"2"), "PartitionKey": "b"},
+    ] == said["Records"]
+
+
 @given(records)
 def test_a_put_record_batch_body_says_what_the_batch_says(sent: list[bytes]) -> None:
     """Firehose has no keys, and other names."""

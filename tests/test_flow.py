@@ -10,7 +10,7 @@ import fakes
 import pytest
 
 from kagent import batch as batching
-from kagent import discovery, errors, flow, model, pace, preprocessors, roster
+from kagent import discovery, errors, flow, model, pace, pack, preprocessors, roster
 from kagent.preprocessors import chain
 
 LONG_S = 400.0  # longer than rotate_wait
@@ -32,10 +32,12 @@ class Rig:
         preprocess: model.Preprocessor | None = None,
         on_no_match: chain.OnNoMatch = "wrap",
         rate_limit: pace.RateLimit = pace.UNLIMITED,
+        packing: pack.PackSettings | None = None,
+        limits: model.BatchLimits = fakes.LIMITS,
     ) -> None:
         self.clock = fakes.FakeClock()
         self.files = fakes.FakeFiles(self.clock)
-        self.destination = fakes.FakeDestination()
+        self.destination = fakes.FakeDestination(limits)
         self.pending: list[model.Batch] = []
         self.snapshots: list[model.FlowSnapshot] = []
         self.letters: list[model.DeadLetter] = []
@@ -46,7 +48,7 @@ class Rig:
                 paths=("/logs/*.log",), start_at=start_at, max_line=max_line
             ),
             batch=batching.BatchSettings(
-                0.0, records_max, 4 * 1024**2, is_ordered=max_in_flight == 1
+                0.0, records_max, 4 * 1024**2, is_ordered=max_in_flight == 1, pack=packing
             ),
             oversize=oversize,  # type: ignore[arg-type]
             max_in_flight=max_in_flight,

@@ -22,6 +22,7 @@ LAYERS = {
     # L0: nouns, and the errors that they carry
     "model": 0,
     "options": 0,
+    "kpl": 0,
     "errors": 0,
     "frame": 0,
     # L1: pure, and what the operating system and the operator's values are seen through
@@ -113,7 +114,7 @@ WITHIN_A_LAYER = {
     ("supervisor", "adoption"): "a flow that is rebuilt takes over its estate",
     ("__main__", "cli"): "python -m kagent is the command",
 }
-ALLOWED_AHEAD = {("batch", "pack"), ("batch", "pace")}  # designed, not used yet
+ALLOWED_AHEAD = {("batch", "pace")}  # designed, not used yet
 
 # The engine reads files and clocks through model.Files and model.Clock alone.
 ENGINE = {
@@ -121,6 +122,7 @@ ENGINE = {
     "patterns", "firstscan", "proof", "options", "tail", "discovery", "opening", "roster", "flow",
     "frame", "framing", "transcode", "decode", "multiline", "resting", "sightings", "scanning",
     "listings", "looking",
+    "kpl",
     "values", "burying", "preprocessing", "userpattern", "patternparts",
 }  # fmt: skip
 WORLDLY = {
@@ -140,6 +142,7 @@ LONG_FILES = {
     "flow.py": "one step of a flow, read from top to bottom",
     "model.py": "the nouns and seams on one page, mostly docstrings",
     "roster.py": "the life of a tail: what is there, read, settled and saved share one state",
+    "pack.py": "which lines share a record, its bytes, and how they come out again are one law",
     "framing.py": "the three stages of a record and the law of long ones",
     "multiline.py": "the patterns of the presets, which are one table, and what applies them",
     "supervisor.py": "the places of flows, and the three ways in which a life ends there",

@@ -23,6 +23,7 @@ from kagent.destinations.kinesis import KinesisOptions
 from kagent.discovery import SourceOptions
 from kagent.exporters.cloudwatch import CloudWatchOptions
 from kagent.pace import RateLimit
+from kagent.pack import Setting as PackSetting
 from kagent.preprocessors.chain import OnNoMatch
 from kagent.split import OversizePolicy
 
@@ -74,6 +75,10 @@ class FlowDefaults(options.Options):
 
     destination: Destination
     """Where its lines go; a flow's own destination replaces one in `defaults`."""
+
+    pack: PackSetting = pydantic.Field(default=None, json_schema_extra={"default": "none"})
+    """How many lines share a record, which saves most of the cost and is taken apart by readers:
+    see the README. none is a line a record."""
 
     batch: BatchOptions = BatchOptions()
     """When a request is sent."""

@@ -18,6 +18,7 @@ from kagent import (
     discovery,
     model,
     pace,
+    pack,
     preprocessors,
     split,
 )
@@ -36,11 +37,16 @@ class Kind:
 
     limits: model.BatchLimits
     batch: batch.BatchSettings
+    pack_bytes: int  # what a record of many lines is filled to
 
 
 KINDS: Mapping[str, Kind] = {  # by key of `destination`
-    "kinesis": Kind(kinesis.LIMITS, batch.BatchSettings(1.0, 500, 5 * _MIB)),
-    "firehose": Kind(firehose.LIMITS, batch.BatchSettings(10.0, 500, 4 * _MIB)),
+    # A PUT payload unit is each started 25 KB of a record; on demand it is each started 1 KB,
+    # of which this is a multiple: https://aws.amazon.com/kinesis/data-streams/pricing/, 2026-11.
+    "kinesis": Kind(kinesis.LIMITS, batch.BatchSettings(1.0, 500, 5 * _MIB), 25_000),
+    # A record is billed as a multiple of 5 KB: https://aws.amazon.com/firehose/pricing/, 2026-11.
+    # The larger the record, the less is left of the last 5 KB; 1,000 KiB is the most there is.
+    "firehose": Kind(firehose.LIMITS, batch.BatchSettings(10.0, 500, 4 * _MIB), 1_000_000),
 }
 
 
@@ -133,6 +139,7 @@ def _resolve_flow(flow: schema.Flow, root: schema.Root) -> FlowConfig:
     kind = KINDS[key]
     wished, default = flow.batch, kind.batch
     least = least_buffer(flow.source.max_line, kind.limits)
+    max_buffer = flow.max_buffer or default_buffer(root.max_memory, len(root.flows), least)
     return FlowConfig(
         name=flow.name,
         renamed_from=flow.renamed_from,
@@ -143,11 +150,24 @@ def _resolve_flow(flow: schema.Flow, root: schema.Root) -> FlowConfig:
             records_max=wished.max_records or default.records_max,
             bytes_max=wished.max_bytes or default.bytes_max,
             is_ordered=flow.max_in_flight == 1,
+            pack=_resolve_pack(flow, kind, max_buffer),
         ),
         oversize=flow.oversize,
         max_in_flight=flow.max_in_flight,
-        max_buffer=flow.max_buffer or default_buffer(root.max_memory, len(root.flows), least),
+        max_buffer=max_buffer,
         preprocess=tuple(map(stages.resolve, flow.preprocess)),
         on_no_match=flow.on_no_match,
         rate_limit=flow.rate_limit,
+    )
+
+
+def _resolve_pack(flow: schema.Flow, kind: Kind, max_buffer: int) -> pack.PackSettings | None:
+    if flow.pack is None:
+        return None
+    return pack.PackSettings(
+        form=flow.pack.form,
+        target_bytes=flow.pack.max_bytes or kind.pack_bytes,
+        compression=flow.pack.compression,
+        is_plain=flow.source.records().is_plain and not flow.preprocess,
+        open_bytes_max=max_buffer // 2,
     )

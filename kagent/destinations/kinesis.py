@@ -102,6 +102,9 @@ class KinesisDestination:
             {"Data": data, "PartitionKey": key}
             for data, key in zip(batch.records, batch.partition_keys, strict=True)
         ]
+        for record, hash_key in zip(records, batch.hash_keys, strict=False):
+            if hash_key:
+                record["ExplicitHashKey"] = hash_key
         parameters = {"StreamName": self._name, "Records": records}
         answer = answers.ask(self._client, self._call, parameters)
         return answers.refusals(answer, len(records), answers.PUT_RECORDS)

@@ -114,8 +114,8 @@ class Pace:
         self.rate.spend(len(batch.records), batch.size_bytes)
 
     def refused_dues(
-        self, returned: Iterable[model.Chunk], refused: Sequence[model.Refusal], now: float
-    ) -> Iterator[tuple[model.Chunk, float]]:
+        self, returned: Iterable[model.Cargo], refused: Sequence[model.Refusal], now: float
+    ) -> Iterator[tuple[model.Cargo, float]]:
         """Yield refused records, and when they should be tried again.
 
         Records of fixed keys wait for their turn at their shard; others will most likely go to

@@ -91,8 +91,8 @@ class Shards:
 
 
 def parts_by_shard(
-    returned: Iterable[model.Chunk], refused: Sequence[model.Refusal]
-) -> Iterator[tuple[model.Chunk, str]]:
+    returned: Iterable[model.Cargo], refused: Sequence[model.Refusal]
+) -> Iterator[tuple[model.Cargo, str]]:
     """Yield refused chunks with the shard that refused them, cut where it changes.
 
     Args:
@@ -101,6 +101,10 @@ def parts_by_shard(
     """
     at = 0
     for chunk in returned:
+        if isinstance(chunk, model.Packed):
+            yield chunk, refused[at].shard
+            at += 1
+            continue
         first = 0
         for shard, run in itertools.groupby(one.shard for one in refused[at : at + len(chunk)]):
             last = first + len(list(run))

@@ -1,0 +1,348 @@
+"""`pack`: lines share records up to the target, and come out of them as they went in."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import consumers
+import hypothesis
+import pytest
+import zstandard
+from hypothesis import strategies as st
+
+from kagent import kpl, model, pack
+
+LIMIT = 1000
+KEY_BYTES = 8
+fast = hypothesis.settings(deadline=None, max_examples=60)
+every_form = pytest.mark.parametrize(
+    ("form", "compression"),
+    [
+        pytest.param(form, compression, id=f"{form}, {compression}")
+        for form in ("newline", "kpl")
+        for compression in ("none", "gzip", "zstd")
+    ],
+)
+
+
+def packer(
+    form: str = "newline", compression: str = "none", *, record_bytes_max: int = LIMIT, **more: Any
+) -> pack.Packer:
+    settings = pack.PackSettings(form, **{"target_bytes": 200, **more}, compression=compression)  # type: ignore[arg-type]
+    return pack.Packer(settings, record_bytes_max, KEY_BYTES, random.Random(1))
+
+
+def chunk(*records: bytes, start: int = 0, key: str = "", **more: Any) -> model.Chunk:
+    """Return a chunk of lines as they stand in a file."""
+    ends = list(itertools.accumulate(map(len, records), initial=start))
+    return model.Chunk(
+        "a" * 32, list(records), ends[:-1], ends[1:], start, ends[-1], key=key, **more
+    )
+
+
+def unpack(record: bytes, compression: str) -> bytes:
+    """Return the bytes of a record as any reader decompresses them."""
+    if compression == "gzip":
+        return gzip.decompress(record)
+    return zstandard.decompress(record) if compression == "zstd" else record
+
+
+def lines_of(record: bytes, form: str, compression: str = "none") -> list[bytes]:
+    """Return the lines of a record as its readers find them."""
+    data = unpack(record, compression)
+    if form == "newline":
+        return [line + b"\n" for line in data.split(b"\n")[:-1]]
+    return [line for _, _, line in consumers.by_python([data])[0]]
+
+
+def pack_all(one: pack.Packer, chunks: Sequence[model.Chunk]) -> list[model.Packed]:
+    packed = [record for part in chunks for record in one.add(part)]
+    return packed + one.close(0.0, 1e9)
+
+
+lines = st.lists(
+    st.binary(max_size=60).map(lambda line: line.replace(b"\n", b"?") + b"\n"), min_size=1
+)
+runs = st.lists(lines, min_size=1, max_size=5)
+
+
+def chunks_of(run: list[list[bytes]]) -> list[model.Chunk]:
+    made: list[model.Chunk] = []
+    for records in run:
+        made.append(chunk(*records, start=made[-1].end if made else 0))
+    return made
+
+
+# --- which lines share a record ---------------------------------------------------------------
+
+
+@every_form
+@fast
+@hypothesis.given(run=runs, is_plain=st.booleans())
+def test_every_line_goes_once_and_in_order(
+    form: str, compression: str, run: list[list[bytes]], is_plain: bool
+) -> None:
+    """Whatever shares a record, readers find the lines, and the spans tile the file."""
+    one = packer(form, compression, is_plain=is_plain)
+
+    packed = pack_all(one, chunks_of(run))
+
+    read = [line for record in packed for line in lines_of(record.data, form, compression)]
+    assert [line for records in run for line in records] == read
+    spans = [(part.start, part.end) for record in packed for part in record.chunks]
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(spans))
+    assert (0, len(b"".join(read))) == (spans[0][0], spans[-1][1])
+    assert [len(lines_of(record.data, form, compression)) for record in packed] == [
+        record.lines for record in packed
+    ]
+    assert all(not part.records for record in packed for part in record.chunks)
+
+
+@pytest.mark.parametrize("form", ["newline", "kpl"])
+@fast
+@hypothesis.given(run=runs)
+def test_record_is_as_full_as_the_target_allows(form: str, run: list[list[bytes]]) -> None:
+    """The next line would have made it longer than the target, its partition key included."""
+    packed = pack_all(packer(form), chunks_of(run))
+
+    for record, following in itertools.pairwise(packed):
+        assert len(record.data) + KEY_BYTES <= 200
+        first = lines_of(following.data, form)[0]
+        added = len(first) if form == "newline" else kpl.ends_of([first])[0]
+        spare = 2 * len(str(2**128)) if form == "kpl" else 0  # a short hash key, a lone line
+        assert len(record.data) + added + KEY_BYTES + spare > 200 - 20 * (form == "kpl")
+
+
+def test_full_record_goes_at_once_and_the_rest_waits() -> None:
+    """A record waits for nothing when it is full; its lines' age is that of the oldest."""
+    one = packer()
+
+    full = one.add(chunk(*[b"x" * 99 + b"\n"] * 4, read_time=7.0))
+
+    assert [b"x" * 99 + b"\n"] == [record.data for record in full[:1]]
+    assert 3 == len(full)
+    assert 7.0 == one.oldest()
+    assert [] == one.close(1.0, 7.9)
+    assert [1] == [record.lines for record in one.close(1.0, 8.0)]
+    assert one.oldest() is None
+
+
+def test_line_longer_than_the_target_goes_alone() -> None:
+    """The target is a wish; the destination's limit is not."""
+    long = b"y" * 700 + b"\n"
+
+    packed = pack_all(packer(), [chunk(b"a\n", long, b"b\n")])
+
+    assert [b"a\n", long, b"b\n"] == [record.data for record in packed]
+
+
+def test_lines_share_a_record_across_files_and_chunks() -> None:
+    """Many small files make one record; each chunk keeps its own place."""
+    one = packer()
+    others = chunk(b"other\n")
+    others.tail_id = "b" * 32
+
+    packed = pack_all(one, [chunk(b"1\n"), others, chunk(b"2\n", start=2)])
+
+    assert [b"1\nother\n2\n"] == [record.data for record in packed]
+    assert ["a" * 32, "b" * 32, "a" * 32] == [part.tail_id for part in packed[0].chunks]
+
+
+@pytest.mark.parametrize("form", ["newline", "kpl"])
+def test_lines_for_different_places_share_no_record(form: str) -> None:
+    """With a partition key of its own, a line goes with those of the same key."""
+    one = packer(form)
+
+    packed = pack_all(
+        one,
+        [chunk(b"1\n", b"2\n", key="x"), chunk(b"3\n", key="y"), chunk(b"4\n", key="x")],
+    )
+
+    assert [("x", [b"1\n", b"2\n", b"4\n"]), ("y", [b"3\n"])] == [
+        (record.key, lines_of(record.data, form)) for record in packed
+    ]
+
+
+def test_lines_in_memory_are_bounded_although_no_record_is_full() -> None:
+    """With many places none may ever be full: then the oldest goes as it is."""
+    one = packer(open_bytes_max=1000)
+
+    packed = [
+        record for number in range(20) for record in one.add(chunk(b"x" * 20, key=f"k{number}"))
+    ]
+
+    assert one.held_bytes <= 1000
+    assert [f"k{number}" for number in range(12)] == [record.key for record in packed]
+
+
+# --- what a record's bytes are ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_line_without_newline_gets_one(is_plain: bool) -> None:
+    """Otherwise readers would find it glued to the next one; parts of a line are lines as well."""
+    part = chunk(b"1\n", b"2", b"3\n")
+
+    (packed,) = pack_all(packer(is_plain=is_plain), [part])
+
+    assert b"1\n2\n3\n" == packed.data
+    assert 3 == packed.lines
+
+
+def test_lone_line_goes_as_it_is() -> None:
+    """As Amazon's library does: an envelope around one line saves nothing."""
+    (packed,) = pack_all(packer("kpl"), [chunk(b"alone\n")])
+
+    assert (b"alone\n", "", "") == (packed.data, packed.key, packed.hash_key)
+
+
+def test_aggregated_record_names_its_own_hash_key_for_every_line() -> None:
+    """By which no shard that takes the record can find a line that is not its own."""
+    packed = pack_all(packer("kpl"), [chunk(*[b"line\n"] * 50)])
+
+    assert len(packed) > 1
+    for record in packed:
+        assert {(record.key, record.hash_key)} == {
+            (key, hash_key) for key, hash_key, _ in consumers.by_python([record.data])[0]
+        }
+        assert kpl.hash_of(record.key) == int(record.hash_key)
+    assert len({record.hash_key for record in packed}) == len(packed)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_same_lines_compress_to_the_same_bytes(compression: str) -> None:
+    """No time, name or randomness is in them."""
+    made = [pack_all(packer("newline", compression), [chunk(b"a\n" * 50)]) for _ in range(2)]
+
+    assert made[0][0].data == made[1][0].data
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_compressed_records_come_close_to_the_target(compression: str) -> None:
+    """How much lines shrink is learned from the records before; few are longer than the target."""
+    words = random.Random(5)
+    run = [
+        b"%d GET /shop/%d 200 Mozilla/5.0\n" % (number, words.randrange(1000))
+        for number in range(30_000)
+    ]
+    one = packer("newline", compression, target_bytes=10_000, record_bytes_max=20_000)
+
+    packed = pack_all(one, [chunk(*run)])[10:-1]
+
+    sizes = [len(record.data) for record in packed]
+    assert sum(sizes) / len(sizes) > 8500, sizes
+    assert sum(size > 10_000 for size in sizes) <= len(sizes) // 10
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_record_that_does_not_shrink_is_cut_to_the_limit(compression: str) -> None:
+    """Lines that shrank so far may be followed by some that do not."""
+    noise = random.Random(2)
+    one = packer("newline", compression)
+    packed = pack_all(one, [chunk(*[b"a" * 50 + b"\n"] * 500)])
+
+    packed += pack_all(one, [chunk(*[noise.randbytes(300).hex().encode() for _ in range(50)])])
+
+    assert max(len(record.data) for record in packed) <= LIMIT
+    assert 550 == sum(record.lines for record in packed)
+
+
+@every_form
+def test_longest_line_fits_a_record_however_little_it_shrinks(form: str, compression: str) -> None:
+    """Compression makes noise longer, and a newline may be added: there is room for both."""
+    limit = 1024**2
+    settings = pack.PackSettings(form, 200, compression)  # type: ignore[arg-type]
+    line = random.Random(3).randbytes(pack.line_bytes_max(settings, limit)).replace(b"\n", b"?")
+
+    (packed,) = pack_all(packer(form, compression, record_bytes_max=limit), [chunk(line)])
+
+    assert len(packed.data) <= limit
+
+
+# --- taking apart -----------------------------------------------------------------------------
+
+
+@every_form
+@fast
+@hypothesis.given(
+    records=st.lists(st.binary(max_size=30), min_size=1), gap=st.integers(0, 3), data=st.data()
+)
+def test_record_is_taken_apart_into_what_it_was_made_of(
+    form: str, compression: str, records: list[bytes], gap: int, data: st.DataObject
+) -> None:
+    """Lines, places and dropped bytes, also of lines that do not stand so in the file."""
+    part = chunk(*[record + b"-" * gap for record in records])
+    part.records = records
+    part.ends = [start + len(one) for start, one in zip(part.starts, records, strict=True)]
+    part.dropped_bytes = gap * len(records)
+
+    packed = pack_all(one := packer(form, compression, is_plain=False), [part])
+    found = [piece for record in packed for piece in one.take_apart(record)]
+
+    assert records == [line for piece in found for line in piece.records]
+    assert part.starts == [start for piece in found for start in piece.starts]
+    assert part.dropped_bytes == sum(piece.dropped_bytes for piece in found)
+
+
+@every_form
+@fast
+@hypothesis.given(run=runs, tail=st.binary(max_size=9).map(lambda one: one.replace(b"\n", b"?")))
+def test_plain_lines_are_taken_apart_by_their_places(
+    form: str, compression: str, run: list[list[bytes]], tail: bytes
+) -> None:
+    """No size is remembered of lines as they stand; the last one of a file may be incomplete."""
+    expected = [*itertools.chain(*run), *filter(None, [tail])]
+    one = packer(form, compression, is_plain=True)
+
+    packed = pack_all(one, [chunk(*expected)])
+
+    assert expected == [
+        line for record in packed for part in one.take_apart(record) for line in part.records
+    ]
+
+
+@every_form
+def test_halves_go_to_the_same_place(form: str, compression: str) -> None:
+    """A record that the service rejects is halved down to the line that it rejects."""
+    one = packer(form, compression, target_bytes=900)
+    run = [b"%d\n" % number for number in range(20)]
+    (whole,) = pack_all(one, [chunk(*run[:7]), chunk(*run[7:], start=14)])
+
+    first, second = one.halve(whole)
+
+    assert (10, 10) == (first.lines, second.lines)
+    assert run == lines_of(first.data, form, compression) + lines_of(
+        second.data, form, compression
+    )
+    assert {(whole.key, whole.hash_key)} == {(half.key, half.hash_key) for half in (first, second)}
+
+
+# --- memory -----------------------------------------------------------------------------------
+
+
+@every_form
+@fast
+@hypothesis.given(run=runs)
+def test_packing_never_takes_more_memory_than_the_lines_did(
+    form: str, compression: str, run: list[list[bytes]]
+) -> None:
+    """What was charged for lines covers the record that takes their place."""
+    one = packer(form, compression, record_bytes_max=10_000)
+    charged = 0
+
+    for part in chunks_of(run):
+        charged += sum(map(len, part.records)) + model.RECORD_OVERHEAD_BYTES * len(part)
+        packed = one.add(part) + one.close(0.5, 1.0 * (len(part) % 2))
+        for record in packed:
+            assert record.cost_bytes >= len(record.data)
+            charged -= record.cost_bytes
+        assert one.held_bytes <= charged
+    for record in one.close(0.0, 1e9):
+        charged -= record.cost_bytes
+
+    assert 0 == one.held_bytes
+    assert charged >= 0
