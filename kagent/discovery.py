@@ -33,6 +33,11 @@ class SourceOptions(options.Options):
     rotate_wait: Annotated[float, options.Duration(1.0, 86400.0)] = 300.0
     """How long a file that was renamed away is read on after its last byte."""
 
+    follow_symlinks: bool = False
+    """Follow links that a wildcard matched, to files and to directories, as they are now: when one
+    leads elsewhere, the new file is read from 0 and the old one to its end. Only where nobody else
+    may plant a link. Links in what is written out are followed in any case."""
+
     decode: frame.Decode = "none"
     """Take the lines of a container apart first: cri (kubelet, containerd, CRI-O) or docker
     (json-file). What is shipped is their text. A line that is not in the format is shipped as it

@@ -96,7 +96,13 @@ class Roster:
         self._clock = clock
         self._opener = opener
         self._faults = faults
-        self._scanner = scanning.Scanner(source.paths, source.exclude, files, clock)
+        self._scanner = scanning.Scanner(
+            source.paths,
+            source.exclude,
+            files,
+            clock,
+            follows_links=source.follow_symlinks,
+        )
         self._by_identity: dict[model.FileIdentity, tail.Tail] = {}  # but for truncated ones
         # Files of which the last scan did not say all: the next one looks at them again.
         self._undecided: dict[model.FileIdentity, None] = {}

@@ -174,7 +174,13 @@ def _move(loaded: config.Config, name: str, offset: int, target: Target) -> str:
 def _opened(flow: config.FlowConfig, path: str) -> Iterator[Target]:
     """Find the file as the daemon would, and open it."""
     files, source = system.OsFiles(), flow.source
-    scan = scanning.Scanner(source.paths, source.exclude, files, system.SystemClock()).scan()
+    scan = scanning.Scanner(
+        source.paths,
+        source.exclude,
+        files,
+        system.SystemClock(),
+        follows_links=source.follow_symlinks,
+    ).scan()
     names = {os.path.abspath(path), os.path.realpath(path)}
     found = next((one for one in scan.sightings if one.path in names), None)
     if found is None:

@@ -65,7 +65,13 @@ def look(loaded: config.Config, files: model.Files, clock: model.Clock) -> Surve
         warnings.append("there are no flows; nothing is shipped")
     for flow in loaded.flows:
         source = flow.source
-        result = scanning.Scanner(source.paths, source.exclude, files, clock).scan()
+        result = scanning.Scanner(
+            source.paths,
+            source.exclude,
+            files,
+            clock,
+            follows_links=source.follow_symlinks,
+        ).scan()
         matched = {
             pattern: tuple(sorted(s.path for s in result.sightings if pattern in s.patterns))
             for pattern in source.paths
