@@ -135,7 +135,7 @@ def test_metadata_comes_to_what_was_wrapped_and_redaction_to_everything() -> Non
 
 
 def test_what_could_not_be_redacted_does_not_go_out() -> None:
-    """It goes to the dead letters, whether another stage took it apart or not."""
+    """It goes to the dead letters, whether another stage took it apart or not, without content."""
 
     def redact(records: list[bytes], _: model.ChunkContext) -> list[model.Outcome]:
         return [model.Unparsed("took too long") for _ in records]
@@ -145,7 +145,9 @@ def test_what_could_not_be_redacted_does_not_go_out() -> None:
     result = run(stages, [b"a", b"u"], "wrap")
 
     assert {0: "redact: took too long", 1: "redact: took too long"} == result.dead
-    assert [b"a", b'{"message":"u"}\n'] == result.records
+    assert [chain.WITHHELD] * 2 == result.records
+    made = chain.Chain(stages, "raw")
+    assert [chain.WITHHELD] == made.redact([b"a"], model.ChunkContext("/a", "id", [0], [1]))
 
 
 def test_a_filter_may_drop_what_was_set_aside() -> None:

@@ -9,7 +9,8 @@ Law of unparsed records. A record that a stage could not take apart, as it was g
 
 and passes the stages behind only as far as these say so (`for_unparsed`): metadata is added to
 what was wrapped, and what is to be redacted is redacted in any case. What a stage of the latter
-kind could not do goes to the dead letters, unless it is dropped. All of it is always counted.
+kind could not do goes to the dead letters, unless it is dropped, and nothing of it is kept but
+where it stands: nobody knows what is in it. All of it is always counted.
 
 Stages are called with whole blocks. Whether all is well is seen with one call a block, on the
 types of what came back; only the records that are not simply other bytes cost a turn each.
@@ -30,6 +31,8 @@ from kagent.preprocessors import calls
 OnNoMatch = Literal["wrap", "raw", "drop", "dead_letter"]
 
 EMPTY = "empty"  # in the place of a stage's name: nothing was left of the record
+
+WITHHELD = b"[withheld]"  # in the place of a record that could not be redacted
 
 _BYTES = {bytes}
 
@@ -124,10 +127,7 @@ class Chain:
         for one in self._stages:
             if one.for_unparsed == "always" and records:
                 outcomes = calls.call(one, records, context, self._guard)
-                records = [
-                    outcome if isinstance(outcome, bytes) else record
-                    for record, outcome in zip(records, outcomes, strict=True)
-                ]
+                records = [made if isinstance(made, bytes) else WITHHELD for made in outcomes]
         return records
 
     def _sort_out(
@@ -170,6 +170,8 @@ class Chain:
         is_dead |= outcome.is_poison
         if is_dead:
             result.dead[index] = _reason(one, outcome)
+        if one.for_unparsed == "always":
+            record = WITHHELD
         is_wrapped = self._on_no_match == "wrap" and not is_dead
         aside.add(index, wrap(record) if is_wrapped else record)
 
@@ -197,7 +199,7 @@ class Chain:
             result.dropped.setdefault(one.name, []).extend(sorted(gone))
             for index in gone:
                 result.dead.pop(index, None)
-        aside.replace(outcomes)
+        aside.replace(outcomes, WITHHELD if one.for_unparsed == "always" else None)
 
 
 def _reason(one: preprocessors.Stage, outcome: model.Unparsed) -> str:
@@ -215,10 +217,13 @@ class _Aside:
         self.indices.append(index)
         self.records.append(record)
 
-    def replace(self, outcomes: Sequence[model.Outcome]) -> None:
-        """Take what a stage made of the records; one that it could not take apart stays."""
+    def replace(self, outcomes: Sequence[model.Outcome], unparsed: bytes | None) -> None:
+        """Take what a stage made of the records; one that it could not take apart stays.
+
+        Unless there is something to stand in its place.
+        """
         kept = [
-            (index, record if isinstance(outcome, model.Unparsed) else outcome)
+            (index, (unparsed or record) if isinstance(outcome, model.Unparsed) else outcome)
             for index, record, outcome in zip(self.indices, self.records, outcomes, strict=True)
             if outcome is not None
         ]
