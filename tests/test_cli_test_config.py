@@ -179,6 +179,27 @@ def test_files_of_two_flows_are_shipped_twice(logs: pathlib.Path) -> None:
     assert [f"shipped twice, by the flows nginx and audit: {logs}/nginx/b.log and 1 more"] == found
 
 
+def test_one_stream_name_in_two_regions_is_a_copy_on_purpose(logs: pathlib.Path) -> None:
+    """Each flow's line says its region, and nothing is warned of."""
+    flow = (
+        "  - {{name: {}, source: {{paths: [{}]}}, destination: {{kinesis: {{stream: web{}}}}}}}\n"
+    )
+    path = f"{logs}/nginx/b.log"
+    content = "aws: {region: eu-west-1}\nflows:\n"
+    content += flow.format("a", path, "") + flow.format("b", path, ", aws: {region: us-east-1}")
+
+    found = warnings(logs.parent, content, system.OsFiles())
+    config_path = logs.parent / "kagent.yaml"
+    config_path.write_text(content)
+    loaded = config.load(str(config_path), {})
+    survey = command.look(loaded, system.OsFiles(), system.SystemClock())
+
+    assert [] == found
+    text = "\n".join(command.as_text(loaded, survey, "eu-west-1"))
+    assert "kinesis web, eu-west-1" in text
+    assert "kinesis web, us-east-1" in text
+
+
 def test_a_file_of_two_patterns_of_one_flow_is_shipped_once(logs: pathlib.Path) -> None:
     """Each pattern counts it."""
     both = f'paths: ["{logs}/nginx/*.log", "{logs}/nginx/a*"]'
@@ -237,6 +258,7 @@ def test_json_is_one_document_with_the_warnings_in_it(logs: pathlib.Path) -> Non
                 ],
                 "preprocess": [],
                 "destination": "kinesis web-logs",
+                "region": "eu-west-1",
                 "max_buffer_bytes": 33554432,
             },
             {
@@ -244,6 +266,7 @@ def test_json_is_one_document_with_the_warnings_in_it(logs: pathlib.Path) -> Non
                 "patterns": [{"pattern": f"{logs}/audit.log", "files": []}],
                 "preprocess": [],
                 "destination": "firehose audit",
+                "region": "eu-west-1",
                 "max_buffer_bytes": 33554432,
             },
         ],

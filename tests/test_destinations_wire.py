@@ -268,6 +268,27 @@ def test_a_proxy_is_gone_through(
     assert proxy.log.count(f"): {method} ") == 2
 
 
+@pytest.mark.parametrize("wire", ["fast", "boto3"])
+def test_the_operators_proxy_wins_over_the_environments(
+    serving: tuple[local.Service, local.Server],
+    proxy: Tinyproxy,
+    environment: pytest.MonkeyPatch,
+    wire: str,
+) -> None:
+    """`aws.proxy` is gone through on both wires, whatever HTTPS_PROXY and NO_PROXY say."""
+    scheme = serving[1].endpoint_url.partition(":")[0]
+    environment.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
+    environment.setenv("no_proxy", "*")
+    options = reached(serving[1]).model_copy(update={"proxy": f"http://127.0.0.1:{proxy.port}"})
+    named = KINESIS.model_copy(update={"wire": wire})
+
+    receipt = destinations.make(named, options, 1).put(batch(KINESIS, b"x"))
+
+    assert receipt.setback is None
+    method = {"https": "CONNECT", "http": "POST"}[scheme]
+    assert proxy.log.count(f"): {method} ") == 1
+
+
 @pytest.mark.parametrize(
     ("user", "is_let_through"),
     [
@@ -378,8 +399,30 @@ def test_endpoints_are_botocores(
     """Both wires go to the same place, wherever it is named."""
     for name, value in variables.items():
         environment.setenv(name, value)
-    options = aws.AwsOptions(region=region)
+    hold_endpoints(service, aws.AwsOptions(region=region))
 
+
+@pytest.mark.parametrize("service", ["kinesis", "firehose"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param({"use_fips": True}, id="FIPS"),
+        pytest.param({"use_dualstack": True}, id="dual stack"),
+        pytest.param({"use_fips": True, "use_dualstack": True}, id="both"),
+    ],
+)
+def test_endpoints_of_options_are_botocores(
+    environment: pytest.MonkeyPatch, service: str, given: dict[str, bool]
+) -> None:
+    """Both wires go where the operator's own options say."""
+    url = hold_endpoints(service, aws.AwsOptions(region="us-east-1", **given))
+
+    assert ("use_fips" in given) == ("fips" in url)
+    assert ("use_dualstack" in given) == (".api.aws" in url)
+
+
+def hold_endpoints(service: str, options: aws.AwsOptions) -> str:
+    """Hold the place that the wire finds against the one that botocore's client calls."""
     asked: list[str] = []
     with contextlib.closing(aws.connect(service, options, 1)) as client:
 
@@ -395,6 +438,7 @@ def test_endpoints_are_botocores(
 
     found = reach.find(service, options).endpoint.url
     assert [found.rstrip("/") + "/"] == asked
+    return found
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import click
 
@@ -126,9 +126,13 @@ def _first_absent(pattern: str, files: model.Files) -> str:
     return ""
 
 
-def _shipped_twice(flows: Iterable[FlowSurvey]) -> Iterator[str]:
-    """Yield for each two flows that match the same files which ones they are."""
+def _shipped_twice(flows: Sequence[FlowSurvey]) -> Iterator[str]:
+    """Yield for each two flows that match the same files which ones they are.
+
+    One name in two regions or accounts is a copy on purpose.
+    """
     owners: dict[str, list[str]] = defaultdict(list)
+    destinations = {survey.flow.name: survey.flow.destination for survey in flows}
     for survey in flows:
         for path in {path: None for matched in survey.files.values() for path in matched}:
             owners[path].append(survey.flow.name)
@@ -137,6 +141,10 @@ def _shipped_twice(flows: Iterable[FlowSurvey]) -> Iterator[str]:
         if len(names) > 1:
             shared[tuple(names)].append(path)
     for together, common in shared.items():
+        places = [destinations[name] for name in together]
+        is_copy = len({one.description for one in places}) == 1
+        if is_copy and len({one.identity for one in places}) == len(places):
+            continue
         more = f" and {len(common) - 1} more" if len(common) > 1 else ""
         yield f"shipped twice, by the flows {' and '.join(together)}: {printable(common[0])}{more}"
 
@@ -148,9 +156,10 @@ def as_text(loaded: config.Config, survey: Survey, region: str | None) -> Iterat
         f"{printable(loaded.file)}: ok; {_counted(count, 'flow')}, "
         f"at most {-(-loaded.buffers_bytes // _MIB):,} MiB of buffers"
     )
-    where = printable(region) if region else "region from boto3's chain"
     width = max((len(one.flow.name) for one in survey.flows), default=0)
     for one in survey.flows:
+        own = one.flow.destination.aws.region or region
+        where = printable(own) if own else "region from boto3's chain"
         names = [stage.name for stage in one.flow.preprocess]
         path = "  ->  ".join([*names, f"{one.flow.destination.description}, {where}"])
         for pattern, paths in one.files.items():
@@ -174,6 +183,7 @@ def as_json(loaded: config.Config, survey: Survey, region: str | None) -> str:
                 ],
                 "preprocess": [stage.name for stage in one.flow.preprocess],
                 "destination": one.flow.destination.description,
+                "region": one.flow.destination.aws.region or region,
                 "max_buffer_bytes": one.flow.max_buffer,
             }
             for one in survey.flows

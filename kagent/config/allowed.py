@@ -14,6 +14,9 @@ _PATTERNS = {
     r"^[a-zA-Z0-9_.-]+$": "letters, digits, '_', '.', '-'",
     r"^[A-Za-z0-9][A-Za-z0-9_.-]*$": "letters, digits, then also '_', '.', '-'",
     r"^https?://[^/\s]+/?$": "an address such as https://host:port",
+    r"^http://[^/\s]+/?$": "an address such as http://host:port",
+    r"^arn:[^:]+:iam::[0-9]{12}:role/.+$": "an ARN such as arn:aws:iam::123456789012:role/name",
+    r"^[\w+=,.@-]+$": "letters, digits, '_', '+', '=', ',', '.', '@', '-'",
 }
 
 

@@ -135,6 +135,8 @@ def _is_default_shown(part: allowed.Schema) -> bool:
 def _written_default(part: allowed.Schema) -> object:
     """Return a default as an operator would write it: 1048576 bytes are '1MiB'."""
     default = part["default"]
+    if isinstance(default, bool):
+        return str(default).lower()
     if part.get("pattern") == options.SIZE_PATTERN:
         return options.format_size(default)
     if part.get("pattern") == options.DURATION_PATTERN:

@@ -23,8 +23,24 @@ from typing import Annotated, Any, Generic, TypeVar
 import pydantic
 
 from kagent import options
+from kagent.destinations import skew
 
 _Value = TypeVar("_Value")
+
+
+class AssumeRole(options.Options):
+    """A role that is assumed with the credentials that are found, and again before it ends."""
+
+    arn: str = pydantic.Field(pattern=r"^arn:[^:]+:iam::[0-9]{12}:role/.+$")
+    """The role's ARN."""
+
+    external_id: str | None = pydantic.Field(default=None, min_length=2, max_length=1224)
+    """What the role's owner wants to hear, if anything."""
+
+    session_name: str = pydantic.Field(
+        default="kagent", min_length=2, max_length=64, pattern=r"^[\w+=,.@-]+$"
+    )
+    """What CloudTrail calls us."""
 
 
 class AwsOptions(options.Options):
@@ -37,6 +53,22 @@ class AwsOptions(options.Options):
     endpoint_url: str | None = pydantic.Field(default=None, pattern=r"^https?://[^/\s]+/?$")
     """Send everything to this address instead of AWS's own: a local service, or a proxy that
     serves Kinesis, Firehose and CloudWatch alike. VPC endpoints with private DNS need none."""
+
+    profile: str | None = pydantic.Field(default=None, min_length=1)
+    """A profile of ~/.aws/config or ~/.aws/credentials; left out, AWS_PROFILE decides."""
+
+    assume_role: AssumeRole | None = None
+    """A role to assume; STS is reached at AWS's own address, or at AWS_ENDPOINT_URL_STS."""
+
+    use_fips: bool = False
+    """Use FIPS endpoints; false leaves it to AWS_USE_FIPS_ENDPOINT."""
+
+    use_dualstack: bool = False
+    """Use endpoints with IPv6; false leaves it to AWS_USE_DUALSTACK_ENDPOINT."""
+
+    proxy: str | None = pydantic.Field(default=None, pattern=r"^http://[^/\s]+/?$")
+    """Go through this proxy, http://USER:PASSWORD@HOST:PORT, whatever the environment says; left
+    out, HTTPS_PROXY and NO_PROXY decide."""
 
     ca_bundle: str | None = pydantic.Field(default=None, pattern="^/")
     """A file of CA certificates (PEM) to trust instead of the usual ones, for a TLS-inspecting
@@ -82,19 +114,6 @@ class Shared(Generic[_Value]):
         self._promise.clear()
 
 
-def chain() -> Any:
-    """Return a botocore session: what finds region, credentials and settings on this host.
-
-    Raises:
-        botocore.exceptions.BotoCoreError: a profile that does not exist, ...
-    """
-    from botocore import session  # heavy: see above
-
-    found = session.Session()
-    found.register_component("data_loader", _descriptions())
-    return found
-
-
 def region_of(session: Any, aws: AwsOptions) -> str | None:
     """Return the region: the operator's, or what botocore or the environment says."""
     # Botocore knows the older variable only; the other SDKs, and Lambda and ECS, AWS_REGION.
@@ -104,26 +123,19 @@ def region_of(session: Any, aws: AwsOptions) -> str | None:
     return found or None
 
 
-def connect(service: str, aws: AwsOptions, connections_max: int) -> Any:
-    """Return a new botocore client that makes one attempt a call.
+def client_config(session: Any, aws: AwsOptions, connections_max: int) -> Any:
+    """Return what all clients have in common.
 
     Args:
-        service: Botocore's name, such as 'kinesis'.
+        session: Where the region is found, unless the operator says it.
         aws: The operator's options.
         connections_max: Calls that are made at the same time, by as many threads.
-
-    Raises:
-        botocore.exceptions.BotoCoreError: no region, no credentials, a profile that does not
-            exist, ...
-        ValueError: the endpoint URL is none.
     """
-    from botocore import config, exceptions  # heavy: see above
+    from botocore import config  # heavy: see above
 
-    session = chain()
-    if session.get_credentials() is None:  # botocore would find that out at each call, for ever
-        raise exceptions.NoCredentialsError
-    settings = config.Config(
+    return config.Config(
         region_name=region_of(session, aws),
+        proxies={"http": aws.proxy, "https": aws.proxy} if aws.proxy else None,
         connect_timeout=aws.connect_timeout,
         read_timeout=aws.read_timeout,
         max_pool_connections=connections_max,
@@ -132,13 +144,41 @@ def connect(service: str, aws: AwsOptions, connections_max: int) -> Any:
         tcp_keepalive=True,
         user_agent_extra=f"kagent/{version()}",
     )
+
+
+def connect(
+    service: str, aws: AwsOptions, connections_max: int, clock: skew.Skew | None = None
+) -> Any:
+    """Return a new botocore client that makes one attempt a call.
+
+    Args:
+        service: Botocore's name, such as 'kinesis'.
+        aws: The operator's options.
+        connections_max: Calls that are made at the same time, by as many threads.
+        clock: What is known of the service's time; None: nothing yet.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: no region, no credentials, a profile that does not
+            exist, ...
+        ValueError: the endpoint URL is none.
+    """
+    from botocore import exceptions  # heavy: see above
+
+    from kagent.destinations import session as sessions
+
+    session = sessions.open_session(aws, clock or skew.Skew())
+    if session.get_credentials() is None:  # botocore would find that out at each call, for ever
+        raise exceptions.NoCredentialsError
     return session.create_client(
-        service, endpoint_url=aws.endpoint_url, verify=aws.ca_bundle, config=settings
+        service,
+        endpoint_url=aws.endpoint_url,
+        verify=aws.ca_bundle,
+        config=client_config(session, aws, connections_max),
     )
 
 
 @functools.cache
-def _descriptions() -> Any:
+def descriptions() -> Any:
     """Return the loader of AWS's endpoint and API descriptions; it keeps what it has read."""
     from botocore import loaders  # heavy: see above
 

@@ -18,7 +18,8 @@ import ssl
 import urllib.parse
 from typing import Any
 
-from kagent.destinations import aws, endpoint
+from kagent.destinations import aws, endpoint, skew
+from kagent.destinations import session as sessions
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -33,12 +34,13 @@ class Reach:
     endpoint: endpoint.Endpoint
 
 
-def find(service: str, options: aws.AwsOptions) -> Reach:
+def find(service: str, options: aws.AwsOptions, clock: skew.Skew | None = None) -> Reach:
     """Return how a service is reached from this host.
 
     Args:
         service: Botocore's name of it, such as 'kinesis'.
         options: What the operator says of it.
+        clock: What is known of its time; None: nothing yet.
 
     Raises:
         botocore.exceptions.BotoCoreError: no region, no credentials, a profile that does not
@@ -48,7 +50,7 @@ def find(service: str, options: aws.AwsOptions) -> Reach:
     """
     from botocore import exceptions, utils  # heavy: see aws.py
 
-    session = aws.chain()
+    session = sessions.open_session(options, clock or skew.Skew())
     credentials = session.get_credentials()
     if credentials is None:
         raise exceptions.NoCredentialsError
@@ -65,7 +67,7 @@ def find(service: str, options: aws.AwsOptions) -> Reach:
         host=parts.hostname or "",
         port=parts.port or (443 if is_tls else 80),
         context=_context_of(session, options) if is_tls else None,
-        proxy=_proxy_of(url),
+        proxy=_proxy_of(url, options),
         connect_s=options.connect_timeout,
         read_s=options.read_timeout,
     )
@@ -116,11 +118,11 @@ def _context_from(path: str, _mtime_ns: int) -> ssl.SSLContext:
     return endpoint.context_of(path)
 
 
-def _proxy_of(url: str) -> endpoint.Proxy | None:
-    """Return the proxy that the environment names for an endpoint, unless NO_PROXY excludes it."""
+def _proxy_of(url: str, options: aws.AwsOptions) -> endpoint.Proxy | None:
+    """Return the operator's proxy, or the environment's, unless NO_PROXY excludes the endpoint."""
     from botocore import utils
 
-    given = utils.get_environ_proxies(url).get(urllib.parse.urlsplit(url).scheme)
+    given = options.proxy or utils.get_environ_proxies(url).get(urllib.parse.urlsplit(url).scheme)
     if not given:
         return None
     parts = urllib.parse.urlsplit(given if "://" in given else f"http://{given}")

@@ -34,7 +34,7 @@ _SLOW_DOWN = (
     "kagent slows down by itself; if it lasts, raise the quota or capacity of the {target}"
 )
 _WAIT = "nothing to do: AWS has a problem, kagent goes on trying"
-_CLOCK = "this host's clock is wrong: start chronyd or systemd-timesyncd"
+_CLOCK = "this host's clock is wrong, kagent corrects it: start chronyd or systemd-timesyncd"
 _KEYS = "correct the access key, secret key and session token that boto3 finds on this host"
 _CREDENTIALS = "give this host credentials: an instance role, AWS_ACCESS_KEY_ID or ~/.aws"
 _REFRESH = "credentials expired: check what refreshes them on this host; new ones are picked up"
@@ -172,6 +172,11 @@ class CallError(Exception):
         return model.Receipt(batch, setback=self.setback, is_ambiguous=self.is_ambiguous)
 
     @property
+    def is_clock_wrong(self) -> bool:
+        """Whether the request was signed with a time that the service does not believe."""
+        return self.setback.hint == _CLOCK
+
+    @property
     def may_be_credentials(self) -> bool:
         """Whether other credentials might have succeeded."""
         return isinstance(self.setback, _Denied) or self.setback.hint == _REFRESH
@@ -190,8 +195,13 @@ def of_answer(answer: Mapping[str, Any], operation: str, call: Call) -> CallErro
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     kind, hint = _look_up(code, message, status)
     if operation != call.operation:  # AssumeRole and the like: the records were not sent
+        if hint == _CLOCK:
+            return CallError(kind(code, _shortened(message), hint), is_ambiguous=False)
         is_lasting = issubclass(kind, (_Denied, _NotFound, _Rejected))
-        hint = f"correct the role in the AWS profile, and its trust policy: {operation} failed"
+        hint = (
+            f"correct aws.assume_role or the AWS profile, and the role's trust policy: {operation}"
+            " failed"
+        )
         kind = _Denied if is_lasting else _Unavailable
         return CallError(kind(code, _shortened(message), hint), is_ambiguous=False)
     setback = kind(code, _shortened(message), _filled(hint, call))
@@ -223,14 +233,18 @@ def _look_up(code: str, message: str, status: int) -> _Verdict:
     verdict = _BY_CODE.get(code) or _BY_CODE.get(code.removesuffix("Exception"))
     if verdict is None:
         return _BY_STATUS.get(status, (_Unavailable, _STRANGER if code.isdigit() else _UNKNOWN))
-    if verdict[1] == _KEYS and _is_clock_wrong(message):
+    if verdict[1] == _KEYS and is_clock_wrong(code, message):
         return _Unavailable, _CLOCK
     return verdict
 
 
-def _is_clock_wrong(message: str) -> bool:
-    """Whether a refused signature is one of another time: both texts are AWS's."""
-    return "Signature expired" in message or "Signature not yet current" in message
+def is_clock_wrong(code: str, message: str) -> bool:
+    """Whether an error says that a signature is one of another time: both texts are AWS's."""
+    verdict = _BY_CODE.get(code) or _BY_CODE.get(code.removesuffix("Exception"))
+    if verdict is None:
+        return False
+    is_time = "Signature expired" in message or "Signature not yet current" in message
+    return verdict[1] == _CLOCK or (verdict[1] == _KEYS and is_time)
 
 
 def _is_handshake(error: Exception) -> bool:

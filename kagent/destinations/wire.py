@@ -12,7 +12,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import time
 import weakref
 from typing import Any
 
@@ -26,6 +25,7 @@ from kagent.destinations import (
     http1,
     reach,
     signing,
+    skew,
     verdicts,
 )
 
@@ -55,13 +55,19 @@ class Wire:
     """Puts batches to one destination; any number of threads may call `put` at the same time."""
 
     def __init__(
-        self, api: Api, encode: encoding.Encode, call: verdicts.Call, options: aws.AwsOptions
+        self,
+        api: Api,
+        encode: encoding.Encode,
+        call: verdicts.Call,
+        options: aws.AwsOptions,
+        clock: skew.Skew | None = None,
     ) -> None:
-        """Open nothing before the first `put`."""
+        """Open nothing before the first `put`; `clock` is what is known of the service's time."""
+        self._clock = clock or skew.Skew()
         self._api = api
         self._encode = encode
         self._call = call
-        self._way = aws.Shared(functools.partial(_find, api, options))
+        self._way = aws.Shared(functools.partial(_find, api, options, self._clock))
         self._idle: collections.deque[connection.Connection] = collections.deque()
         weakref.finalize(self, _close, self._idle)
         self._agent = f"kagent/{aws.version()}"
@@ -73,19 +79,23 @@ class Wire:
             CallError: the call failed. When credentials may be the reason, they are found anew
                 for the next one.
         """
+        date = ""
         try:
             answer = self._ask(self._encode(batch))
+            date = answer.headers.get("date", "")
             return answers.refusals_of(answer, len(batch.records), self._api.form, self._call)
         except verdicts.CallError as failed:
             if failed.may_be_credentials:
                 self._way.forget()
+            if failed.is_clock_wrong and date:
+                self._clock.learn(date)
             raise
 
     def _ask(self, body: list[bytes]) -> http1.Answer:
         """Send one request and return whatever was answered."""
         way, key = self._prepare()
         place = way.reach.endpoint
-        headers = way.signer.headers(key, body, time.time())
+        headers = way.signer.headers(key, body, self._clock.now())
         headers += [
             ("accept-encoding", "identity"),
             ("user-agent", self._agent),
@@ -147,8 +157,8 @@ def _close(idle: collections.deque[connection.Connection]) -> None:
         idle.pop().close()
 
 
-def _find(api: Api, options: aws.AwsOptions) -> _Way:
-    found = reach.find(api.service, options)
+def _find(api: Api, options: aws.AwsOptions, clock: skew.Skew) -> _Way:
+    found = reach.find(api.service, options, clock)
     host = found.endpoint.host_header
     return _Way(found, signing.Signer(found.region, api.service, host, api.target))
 

@@ -19,7 +19,7 @@ At most one of these befalls a call, the first that is drawn, in this order:
     stale      stored and answered, then the connection is closed without a word
 
 Independent of it: `refuse_share` of the records, `throttle_shards`, `poison`, `latency_s`,
-`denied`.
+`denied`, `clock_skew`.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class Faults:
     latency_s: float = 0.0  # between storing and answering, each call
     throttle_shards: tuple[str, ...] = ()  # shard ids that refuse every record
     poison: str = ""  # a call with a record that holds this text is refused as a whole
+    clock_skew: float = 0.0  # seconds that the service's clock is ahead of this host's
     denied: tuple[str, ...] = ()  # operations that the caller has no permission for
     streams: tuple[str, ...] = ()  # names to which faults apply; none: all
     operations: tuple[str, ...] = ("PutRecords", "PutRecordBatch")

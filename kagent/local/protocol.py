@@ -35,6 +35,8 @@ _APIS = {
     "GraniteServiceVersion20100801": Api("monitoring", "application/x-amz-json-1.0"),
 }
 _QUERY = Api("monitoring", "text/xml", is_query=True)
+_STS = Api("sts", "text/xml", is_query=True)
+_STS_ACTIONS = {"AssumeRole", "GetCallerIdentity"}
 _QUERY_CODES = {  # where the query protocol's code is not the JSON one
     "InvalidParameterValueException": "InvalidParameterValue",
     "MissingRequiredParameterException": "MissingParameter",
@@ -52,7 +54,8 @@ def operation_of(request: http1.Request) -> tuple[Api, str]:
     target = request.headers.get("x-amz-target")
     if target is None and content_type == _FORM:
         form = urllib.parse.parse_qs(_plain_body(request).decode("utf-8", "replace"))
-        return _QUERY, form.get("Action", [""])[0]
+        action = form.get("Action", [""])[0]
+        return (_STS if action in _STS_ACTIONS else _QUERY), action
     prefix, _, operation = (target or "").partition(".")
     api = _APIS.get(prefix)
     if request.method != "POST" or api is None:
@@ -75,6 +78,8 @@ def params_of(request: http1.Request, api: Api) -> intake.Json:
     if api.signing_name == "monitoring" and len(request.body) > limits.PUT_METRIC_DATA_BYTES_MAX:
         raise errors.ServiceError("RequestEntityTooLargeException", "Request is too large", 413)
     body = _plain_body(request)
+    if api.signing_name == "sts":
+        return dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace")))
     if api.is_query:
         return cloudwatch.params_of_form(body)
     try:
@@ -108,10 +113,24 @@ def result_bytes(
     """Return the body of a good answer."""
     if not api.is_query:
         return result if isinstance(result, bytes) else orjson.dumps(result)
+    if api.signing_name == "sts":
+        assert isinstance(result, dict)
+        return (
+            f'<{operation}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+            f"<{operation}Result>{_xml(result)}</{operation}Result><ResponseMetadata>"
+            f"<RequestId>{request_id}</RequestId></ResponseMetadata></{operation}Response>"
+        ).encode()
     return (
         f'<{operation}Response xmlns="{_XML_NAMESPACE}"><ResponseMetadata>'
         f"<RequestId>{request_id}</RequestId></ResponseMetadata></{operation}Response>"
     ).encode()
+
+
+def _xml(value: dict[str, Any]) -> str:
+    return "".join(
+        f"<{key}>{_xml(item) if isinstance(item, dict) else html.escape(str(item))}</{key}>"
+        for key, item in value.items()
+    )
 
 
 def error_bytes(api: Api, error: errors.ServiceError, request_id: str) -> bytes:

@@ -16,7 +16,6 @@ import collections
 import email.utils
 import functools
 import random
-import re
 import threading
 import time
 import typing
@@ -39,13 +38,14 @@ from kagent.local import (
     kinesis_describe,
     kinesis_read,
     kinesis_scale,
-    limits,
     options,
     protocol,
     records,
     server,
     sigv4,
+    spoiling,
     streams,
+    sts,
 )
 
 Operation = Callable[[intake.Json, intake.Call], bytes | dict[str, Any]]
@@ -54,15 +54,6 @@ _SENDING: dict[faults.Outcome, connection.Sending] = {
     "lose": "nothing",
     "truncate": "partly",
     "slow": "slowly",
-}
-
-_REFUSED_COUNT = re.compile(rb'("Failed(?:Record|Put)Count":)(\d+)')
-_SPOILED: dict[faults.Outcome, Callable[[bytes], bytes]] = {
-    "garble": lambda _: b"<html><body>Welcome to the hotel</body></html>",
-    "miscount": lambda body: _REFUSED_COUNT.sub(
-        lambda found: found[1] + b"%d" % (int(found[2]) + 1), body
-    ),
-    "bloat": lambda body: body[:-1] + b',"Padding":"' + b"x" * 8 * limits.MIB + b'"}',
 }
 
 
@@ -81,7 +72,9 @@ class Service:
         self._streams = streams.Streams(service_options, monotonic(), wall())
         self._firehose = firehose.Firehose(service_options, self.source, monotonic, wall)
         self._cloudwatch = cloudwatch.CloudWatch()
-        self._verifier = sigv4.SignatureVerifier(service_options, wall)
+        self._wall = wall
+        self.verifier = sigv4.SignatureVerifier(service_options, self._service_time)
+        self.sts = sts.Sts(service_options, self.verifier, self._service_time)
         self._random = random.Random(service_options.seed)
         self._lock = threading.Lock()
         self._identity: certificate.Identity | None = None
@@ -107,6 +100,8 @@ class Service:
             ("firehose", "PutRecordBatch"): self._firehose.put_record_batch,
             ("firehose", "DescribeDeliveryStream"): self._firehose.describe_delivery_stream,
             ("monitoring", "PutMetricData"): self._cloudwatch.put_metric_data,
+            ("sts", "AssumeRole"): self.sts.assume_role,
+            ("sts", "GetCallerIdentity"): self.sts.get_caller_identity,
         }
 
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> server.Server:
@@ -217,7 +212,7 @@ class Service:
         with self._lock:
             self._operation_counts[call.operation] += 1
         if self.options.checks_signatures:
-            self._verifier.verify(request, api.signing_name)
+            self.verifier.verify(request, api.signing_name)
         params = protocol.params_of(request, api)
         self._name_stream(params, api, call)
         in_force = self.source.faults
@@ -266,10 +261,13 @@ class Service:
         headers = {
             "x-amzn-RequestId": str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
             "x-amz-id-2": base64.b64encode(self._random.randbytes(72)).decode(),
-            "Date": email.utils.formatdate(usegmt=True),
+            "Date": email.utils.formatdate(self._service_time(), usegmt=True),
             "Content-Type": api.content_type,
         }
         return connection.Answer(status, b"", headers)
+
+    def _service_time(self) -> float:
+        return self._wall() + self.source.faults.clock_skew
 
     def _with_faults(self, answer: connection.Answer, call: intake.Call) -> connection.Answer:
         """Give an answer its fate on the wire, and let the store learn of it."""
@@ -282,8 +280,8 @@ class Service:
             answer.part = self.source.draw_part()
         answer.is_last = call.outcome == "stale"
         is_good = answer.status == 200
-        if is_good and call.outcome in _SPOILED:
-            is_good, answer.body = False, _SPOILED[call.outcome](answer.body)
+        if is_good and call.outcome in spoiling.SPOILED:
+            is_good, answer.body = False, spoiling.SPOILED[call.outcome](answer.body)
         if call.stored is not None:
             answer.settle = functools.partial(_settle, call.stored, is_good)
         return answer

@@ -7,6 +7,7 @@ body and a few microseconds.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 import hmac
@@ -25,18 +26,43 @@ _MISMATCH = (
 )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Credentials:
+    """What someone signs with; `ends_at_s` is wall time, None for what never ends."""
+
+    access_key: str
+    secret_key: str
+    session_token: str | None = None
+    ends_at_s: float | None = None
+
+
 class SignatureVerifier:
     """Owns the known credentials and the last signing keys; any thread may call it."""
 
     def __init__(
         self, service_options: options.ServiceOptions, wall: Callable[[], float] = time.time
     ) -> None:
-        self._access_key = service_options.access_key
-        self._secret_key = service_options.secret_key
-        self._session_token = service_options.session_token
         self._region = service_options.region
         self._wall = wall
-        self._keys: dict[tuple[str, str], bytes] = {}  # (date, service): a few, then cleared
+        self._known: dict[str, Credentials] = {}  # by access key
+        self._keys: dict[tuple[str, str, str], bytes] = {}  # a few, then cleared
+        self.add(
+            Credentials(
+                service_options.access_key,
+                service_options.secret_key,
+                service_options.session_token,
+            )
+        )
+
+    def add(self, given: Credentials) -> None:
+        """Accept these credentials from now on; the same access key again replaces the old."""
+        self._known[given.access_key] = given
+
+    def end_all_sessions(self) -> None:
+        """Call everything with a session token expired, early or not."""
+        for one in list(self._known.values()):
+            if one.session_token is not None:
+                self.add(dataclasses.replace(one, ends_at_s=0.0))
 
     def verify(self, request: http1.Request, service: str) -> None:
         """Raise what AWS would answer unless the request carries a valid, fresh signature.
@@ -51,12 +77,15 @@ class SignatureVerifier:
             )
         parts = _parts_of(authorization)
         access_key, date, region, scope_service, _ = parts["Credential"].split("/")
-        if access_key != self._access_key or (
-            request.headers.get("x-amz-security-token") != self._session_token
-        ):
+        given = self._known.get(access_key)
+        if given is None or request.headers.get("x-amz-security-token") != given.session_token:
             raise errors.ServiceError(
                 "UnrecognizedClientException",
                 "The security token included in the request is invalid.",
+            )
+        if given.ends_at_s is not None and self._wall() >= given.ends_at_s:
+            raise errors.ServiceError(
+                "ExpiredTokenException", "The security token included in the request is expired"
             )
         timestamp = self._checked_timestamp(request, date)
         if region != self._region or scope_service != service:
@@ -68,7 +97,9 @@ class SignatureVerifier:
         scope = f"{date}/{region}/{service}/aws4_request"
         canonical = _canonical_request(request, parts["SignedHeaders"])
         text = f"{_ALGORITHM}\n{timestamp}\n{scope}\n{hashlib.sha256(canonical).hexdigest()}"
-        expected = hmac.digest(self._signing_key(date, service), text.encode(), "sha256").hex()
+        expected = hmac.digest(
+            self._signing_key(date, service, given), text.encode(), "sha256"
+        ).hex()
         if not hmac.compare_digest(expected.encode(), parts["Signature"].encode()):
             raise errors.ServiceError("InvalidSignatureException", _MISMATCH)
 
@@ -102,15 +133,15 @@ class SignatureVerifier:
             )
         raise errors.ServiceError("InvalidSignatureException", message)
 
-    def _signing_key(self, date: str, service: str) -> bytes:
-        key = self._keys.get((date, service))
+    def _signing_key(self, date: str, service: str, given: Credentials) -> bytes:
+        key = self._keys.get((date, service, given.secret_key))
         if key is None:
-            key = f"AWS4{self._secret_key}".encode()
+            key = f"AWS4{given.secret_key}".encode()
             for part in (date, self._region, service, "aws4_request"):
                 key = hmac.digest(key, part.encode(), "sha256")
             if len(self._keys) >= 16:
                 self._keys.clear()
-            self._keys[date, service] = key
+            self._keys[date, service, given.secret_key] = key
         return key
 
 
