@@ -23,6 +23,7 @@ ENTRY_POINTS = "kagent.preprocessors"
 
 BUILT_IN: Mapping[str, tuple[str, str]] = {  # by name: the module, the class in it
     "add_brackets": ("add_brackets", "AddBrackets"),
+    "filter": ("filter", "Filter"),
     "log_to_json": ("log_to_json", "LogToJson"),
     "redact": ("redact", "Redact"),
 }
