@@ -139,6 +139,7 @@ def test_refused_records_are_named_by_index_code_and_shard(
         model.Refusal(1, "ProvisionedThroughputExceededException", SHARD),
         model.Refusal(3, "InternalFailure", ""),
     ) == receipt.refused
+    assert [TAKEN["ShardId"], SHARD, TAKEN["ShardId"], ""] == receipt.shards
 
 
 def test_firehose_refusals_are_named_too(
@@ -285,7 +286,7 @@ def test_the_bytes_never_say_more_than_the_parsed_answer(
 
     if answers.are_all_accepted(answer.body, sent, answers.PUT_RECORDS):
         assert cut == 0
-        assert answers.refusals(said, sent, answers.PUT_RECORDS) == ()
+        assert answers.judged(said, sent, answers.PUT_RECORDS).refused == ()
 
 
 @pytest.mark.parametrize("more", ["", '"EncryptionType":"KMS",'])

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -30,6 +30,13 @@ class Form:
     results: str  # a list, one for each record
     refused_count: str
     accepted_by: str  # the key in the result of a record that was taken
+
+
+class Judged(NamedTuple):
+    """What an answer says of each record: `shards` is empty when nothing was refused."""
+
+    refused: tuple[model.Refusal, ...] = ()
+    shards: Sequence[str] = ()
 
 
 PUT_RECORDS = Form("Records", "FailedRecordCount", "SequenceNumber")
@@ -70,16 +77,14 @@ def ask(
     raise failed
 
 
-def refusals_of(
-    answer: http1.Answer, sent: int, form: Form, call: verdicts.Call
-) -> tuple[model.Refusal, ...]:
-    """Return the records that the service did not take, from an answer as it came.
+def judged_by(answer: http1.Answer, sent: int, form: Form, call: verdicts.Call) -> Judged:
+    """Return what an answer, as it came, says of each record.
 
     Raises:
         CallError: the call failed, or the answer does not add up.
     """
     if answer.status == 200 and answer.is_whole and are_all_accepted(answer.body, sent, form):
-        return ()
+        return Judged()
     try:
         parsed = orjson.loads(answer.body)
     except orjson.JSONDecodeError:
@@ -89,7 +94,7 @@ def refusals_of(
     if answer.status != 200 or not isinstance(parsed, dict):
         start = answer.body[:80].decode("latin-1")
         raise verdicts.of_nonsense(f"HTTP {answer.status} and no answer of AWS: {start!r}")
-    return refusals(parsed, sent, form)
+    return judged(parsed, sent, form)
 
 
 def are_all_accepted(body: bytes, sent: int, form: Form) -> bool:
@@ -107,14 +112,15 @@ def are_all_accepted(body: bytes, sent: int, form: Form) -> bool:
         and body.startswith(b"{")
         and body.endswith(b"}")
         and body.count(receipt) == sent
+        and body.count(b"{") == sent + 1
         and b'"ErrorCode"' not in body
         and body.count(receipt + b'"') == 0
         and body.count(count) == 1
     )
 
 
-def refusals(answer: Mapping[str, Any], sent: int, form: Form) -> tuple[model.Refusal, ...]:
-    """Return the records that the service did not take, from a parsed answer.
+def judged(answer: Mapping[str, Any], sent: int, form: Form) -> Judged:
+    """Return what a parsed answer says of each record.
 
     Args:
         answer: What a call returned that did not fail as a whole.
@@ -143,7 +149,12 @@ def refusals(answer: Mapping[str, Any], sent: int, form: Form) -> tuple[model.Re
             f"{accepted} accepted and {len(refused)} refused of {sent} records,"
             f" but {refused_count} counted as refused"
         )
-    return refused
+    if not refused:
+        return Judged()
+    shards = [str(entry.get("ShardId", "")) for entry in entries]
+    for refusal in refused:
+        shards[refusal.index] = refusal.shard
+    return Judged(refused, shards if any(shards) else ())
 
 
 def _error_in(answer: http1.Answer, parsed: Any) -> Mapping[str, Any]:

@@ -92,12 +92,13 @@ class FirehoseDestination:
     def put(self, batch: model.Batch) -> model.Receipt:
         """Make one PutRecordBatch call and say what it did."""
         try:
-            return model.Receipt(batch, refused=self._deliver(batch))
+            judged = self._deliver(batch)
+            return model.Receipt(batch, judged.refused, judged.shards)
         except verdicts.CallError as failed:
             return failed.receipt(batch)
 
-    def _put_by_boto3(self, batch: model.Batch) -> tuple[model.Refusal, ...]:
+    def _put_by_boto3(self, batch: model.Batch) -> answers.Judged:
         records = [{"Data": data} for data in batch.records]
         parameters = {"DeliveryStreamName": self._name, "Records": records}
         answer = answers.ask(self._client, self._call, parameters)
-        return answers.refusals(answer, len(records), answers.PUT_RECORD_BATCH)
+        return answers.judged(answer, len(records), answers.PUT_RECORD_BATCH)

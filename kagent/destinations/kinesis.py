@@ -93,11 +93,12 @@ class KinesisDestination:
     def put(self, batch: model.Batch) -> model.Receipt:
         """Make one PutRecords call and say what it did."""
         try:
-            return model.Receipt(batch, refused=self._deliver(batch))
+            judged = self._deliver(batch)
+            return model.Receipt(batch, judged.refused, judged.shards)
         except verdicts.CallError as failed:
             return failed.receipt(batch)
 
-    def _put_by_boto3(self, batch: model.Batch) -> tuple[model.Refusal, ...]:
+    def _put_by_boto3(self, batch: model.Batch) -> answers.Judged:
         records = [
             {"Data": data, "PartitionKey": key}
             for data, key in zip(batch.records, batch.partition_keys, strict=True)
@@ -107,4 +108,4 @@ class KinesisDestination:
                 record["ExplicitHashKey"] = hash_key
         parameters = {"StreamName": self._name, "Records": records}
         answer = answers.ask(self._client, self._call, parameters)
-        return answers.refusals(answer, len(records), answers.PUT_RECORDS)
+        return answers.judged(answer, len(records), answers.PUT_RECORDS)

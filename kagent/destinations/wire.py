@@ -72,8 +72,8 @@ class Wire:
         weakref.finalize(self, _close, self._idle)
         self._agent = f"kagent/{aws.version()}"
 
-    def put(self, batch: model.Batch) -> tuple[model.Refusal, ...]:
-        """Make one call and return the records that the service refused.
+    def put(self, batch: model.Batch) -> answers.Judged:
+        """Make one call and return what the service says of each record.
 
         Raises:
             CallError: the call failed. When credentials may be the reason, they are found anew
@@ -83,7 +83,7 @@ class Wire:
         try:
             answer = self._ask(self._encode(batch))
             date = answer.headers.get("date", "")
-            return answers.refusals_of(answer, len(batch.records), self._api.form, self._call)
+            return answers.judged_by(answer, len(batch.records), self._api.form, self._call)
         except verdicts.CallError as failed:
             if failed.may_be_credentials:
                 self._way.forget()
