@@ -82,6 +82,7 @@ class Agent:
             ConfigError: the configuration does not fit the flows that the database knows.
             OSError: the system cannot do it now.
         """
+        system.raise_handles_max()
         self._store.open()
         try:
             plan = adoption.plan(self._config, self._store)

@@ -75,7 +75,8 @@ class SourceOptions(options.Options):
 
     close_inactive: Annotated[float, options.Duration(1.0, 30 * 86400.0)] = 600.0
     """With more than 10,000 files open, those that are shipped to their end and have not grown for
-    so long are closed; they are looked at by name, and opened again when they change."""
+    so long are closed; they are looked at by name, and opened again when they change. Where the
+    system allows fewer (LimitNOFILE), shipped files are closed as soon as others wait."""
 
     max_line: Annotated[int, options.Size(1024, 10 * 1024**2)] = 1024**2
     """The longest line that stays one record; see `oversize` for longer ones."""

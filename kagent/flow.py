@@ -66,6 +66,7 @@ class FlowSettings:
     state_dir: str = ""
     rate_limit: pace.RateLimit = pace.UNLIMITED
     facts_wait_s: float = 0.0  # how long reading waits for the facts of the stream
+    handles_max: int = roster.HANDLES_MAX  # files open at once
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -141,7 +142,14 @@ class Flow:
         faults = opening.Faults(settings.name)
         opener = opening.Opener(faults, settings.source, rules, files, chooser)
         self.roster = roster.Roster(
-            settings.name, settings.source, settings.checkpoint_ttl_s, files, clock, opener, faults
+            settings.name,
+            settings.source,
+            settings.checkpoint_ttl_s,
+            files,
+            clock,
+            opener,
+            faults,
+            settings.handles_max,
         )
         self._credit_min = tail.credit_min(rules)
         self._preprocessing = preprocessing.Preprocessing(

@@ -15,8 +15,10 @@ import random
 import socket
 import threading
 
-from kagent import checkpoint, config, delivery, flow, model, roster, suspects
+from kagent import checkpoint, config, delivery, flow, model, roster, suspects, system
 
+HANDLES_OF_OTHERS = 64  # database, logs, inotify, control calls, dead letters
+HANDLES_MIN = 16
 FACTS_WAIT_S = 10.0  # for the limits of a stream, when lines may be longer than by default
 
 _log = logging.getLogger("kagent.agent")
@@ -180,4 +182,13 @@ def settings_of(one: config.FlowConfig, loaded: config.Config) -> flow.FlowSetti
         state_dir=loaded.state_dir,
         rate_limit=one.rate_limit,
         facts_wait_s=FACTS_WAIT_S if one.needs_facts else 0.0,
+        handles_max=_handles_max(loaded),
+    )
+
+
+def _handles_max(loaded: config.Config) -> int:
+    """Return how many files each flow may hold open: an equal share of what others leave."""
+    senders = sum(one.max_in_flight for one in loaded.flows)
+    return max(
+        HANDLES_MIN, (system.handles_max() - HANDLES_OF_OTHERS - senders) // len(loaded.flows)
     )

@@ -26,7 +26,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from kagent import (
@@ -47,6 +47,8 @@ HOT_POLL_S = 0.25
 POLL_S = 1.0
 HOT_FOR_S = 10.0  # a file that grew within so long is looked at each HOT_POLL_S
 AGE_ROWS_S = 600.0
+SAY_AGAIN_S = 60.0
+HANDLES_MAX = 1_000_000
 
 _log = logging.getLogger("kagent.flow")
 _T = TypeVar("_T")
@@ -78,6 +80,7 @@ class Roster:
         clock: model.Clock,
         opener: opening.Opener,
         faults: opening.Faults,
+        handles_max: int = HANDLES_MAX,
     ) -> None:
         """Look at nothing yet; `open` takes over what is known."""
         self.tails: dict[str, tail.Tail] = {}
@@ -113,6 +116,11 @@ class Roster:
         self._changed_rows: set[str] = set()
         self._forgotten: set[str] = set()
         self._saved_in: dict[str, int] = {}  # by tail_id: the snapshot that made it durable
+        # Rows of files that were never followed, as above; -1 if they were not handed over yet.
+        self._parked: dict[str, int] = {}
+        self._handles_max = handles_max
+        self._open_files_max = min(handles_max, resting.OPEN_FILES_MAX)
+        self._said_waiting = float("-inf")
         # Every tail that may have something to do, the one whose turn it is to be read first.
         self._busy: collections.OrderedDict[str, tail.Tail] = collections.OrderedDict()
         # All others, with their handles and sizes; None when one of them became busy or rests.
@@ -197,8 +205,10 @@ class Roster:
             rows,
             first_scan_paths if self._is_begun_at_end else (),
             self._clock.time(),
-            is_crowded=len(result.seen.identities) > resting.OPEN_FILES_MAX,
+            is_crowded=len(result.seen.identities) > self._open_files_max,
         )
+        undecided = sightings
+        sightings = self._with_room(sightings, rows, first_scan_paths)
         decisions = self._opener.reconcile(
             [
                 tracking.TailFacts(one.tail_id, one.identity, one.paths, one.known_end)
@@ -222,7 +232,52 @@ class Roster:
         for decision in decisions.opened:
             self._open(decision, now)
         self._opener.close_unused()
-        self._note_undecided(sightings, decisions.unseen)
+        self._note_undecided(undecided, decisions.unseen)
+
+    def _with_room(
+        self,
+        sightings: list[model.Sighting],
+        rows: Sequence[model.Checkpoint],
+        first_scan_paths: frozenset[str],
+    ) -> list[model.Sighting]:
+        """Return the sightings of files that are open or may be opened now; the others wait.
+
+        What `start_at` is for does not: its start is found out now, and it need not stay open.
+        """
+        unknown = dict.fromkeys(
+            one.identity for one in sightings if one.identity not in self._by_identity
+        )
+        excess = len(unknown) - self._room()
+        if excess > 0:
+            excess -= self._close_shipped(excess)
+        if excess <= 0:
+            return sightings
+        known_inodes = {row.identity.inode for row in rows}
+        may_wait = {
+            one.identity: None
+            for one in sightings
+            if one.identity in unknown
+            and (one.path not in first_scan_paths or one.identity.inode in known_inodes)
+        }
+        waiting = set(list(may_wait)[-excess:])
+        self._say_waiting(len(waiting))
+        return [one for one in sightings if one.identity not in waiting]
+
+    def _room(self) -> int:
+        return self._handles_max - len(self.tails) - len(self._inherited)
+
+    def _say_waiting(self, count: int) -> None:
+        """Say at most once a minute that files wait to be opened."""
+        now = self._clock.monotonic()
+        if count and now - self._said_waiting >= SAY_AGAIN_S:
+            self._said_waiting = now
+            _log.warning(
+                "files wait flow=%s files=%d open=%d; no more may be open at once, those that "
+                "are shipped are closed for others; hint: raise LimitNOFILE",
+                self._flow,
+                count,
+                len(self.tails),
+            )
 
     def _note_undecided(self, sightings: Iterable[model.Sighting], unseen: Iterable[str]) -> None:
         """Note which files the next scan has to look at again: those without a tail or a path."""
@@ -239,10 +294,14 @@ class Roster:
             # Unreadable, or not the file any more that was seen: the next scan says what it is.
             # `start_at` is over for it, since nothing proves that it is the file seen first.
             return
+        if isinstance(decision, tracking.Start) and self._may_be_parked(decision, one):
+            self._park(one)
+            return
         if isinstance(decision, tracking.Resume):
             row = self._rows.pop(decision.checkpoint.tail_id)
             self._drop_inherited(row.tail_id)
-            one.is_durable = not decision.is_rolled_back
+            is_saved = self._parked.pop(row.tail_id, 0) == 0
+            one.is_durable = is_saved and not decision.is_rolled_back
             if decision.is_rolled_back:
                 self._forgotten.add(row.tail_id)
                 self._say(
@@ -255,6 +314,22 @@ class Roster:
         self._add(one)
         how = "file opened" if isinstance(decision, tracking.Start) else "file resumed"
         self._say(logging.INFO, how, one, f"position={one.position} size={one.size}")
+
+    def _may_be_parked(self, start: tracking.Start, one: tail.Tail) -> bool:
+        """Return whether a file that was there before kagent need not be open already."""
+        if not start.is_first_scan:
+            return False
+        is_crowded = len(self.tails) >= self._open_files_max
+        return self._room() <= 0 or (is_crowded and one.unread_bytes == 0)
+
+    def _park(self, one: tail.Tail) -> None:
+        """Close a file at its start; it is opened when there is something to read, and room."""
+        assert one.handle is not None
+        self._files.close(one.handle)
+        self._rows[one.tail_id] = one.row
+        self._changed_rows.add(one.tail_id)
+        self._parked[one.tail_id] = -1
+        self._resting.close(one.tail_id)
 
     def _inherit(self, now: float) -> None:
         """Follow on through an earlier incarnation's descriptors, once their files are proved."""
@@ -411,7 +486,7 @@ class Roster:
                 self._retire(one, now)
         if is_all:
             self._rest(now)
-        if is_all and len(self.tails) > resting.OPEN_FILES_MAX:
+        if is_all and len(self.tails) > self._open_files_max:
             self._close_inactive(now)
 
     def _wake(self, one: tail.Tail) -> None:
@@ -560,21 +635,42 @@ class Roster:
         self._say(logging.INFO, "file retired", one, f"offset={row.offset}")
 
     def _close_inactive(self, now: float) -> None:
-        """Close files of which everything is shipped and saved and that nobody writes to."""
-        excess = len(self.tails) - resting.OPEN_FILES_MAX
-        for one in sorted(self.tails.values(), key=lambda one: one.grown)[:excess]:
-            is_shipped = one.unread_bytes == 0 and one.ledger.is_settled and one.is_durable
-            is_saved = not one.is_changed and one.tail_id not in self._saved_in
-            is_inactive = now - one.grown >= self._close_inactive_s
-            if one.handle is None or one.state != "followed" or one.scans_unseen:
+        """Close files that nobody has written to for long, when very many are open."""
+        now_s = self._clock.time()
+        inactive = [
+            one
+            for one in self.tails.values()
+            if now - one.grown >= self._close_inactive_s
+            or (not one.has_grown and now_s - one.mtime_ns / 1e9 >= self._close_inactive_s)
+        ]
+        self._close(inactive, len(self.tails) - self._open_files_max)
+
+    def _close_shipped(self, count: int) -> int:
+        """Close files for others that wait, the longest silent first; return how many."""
+        return self._close(self.tails.values(), count)
+
+    def _close(self, candidates: Iterable[tail.Tail], count: int) -> int:
+        """Close up to so many files of which everything is shipped and saved."""
+        now = self._clock.monotonic()
+        closable = [
+            one
+            for one in candidates
+            if one.is_at_rest and one.size == one.position and one.tail_id not in self._saved_in
+        ]
+        closed = 0
+        for one in sorted(closable, key=lambda one: one.grown)[:count]:
+            if one.handle is None or self._guard(one, functools.partial(one.poll, now), now) != (
+                one.position
+            ):
                 continue
-            if is_shipped and is_saved and is_inactive and one.size == one.position:
-                row = self._guard(one, functools.partial(one.checkpoint, now), now)
-                if row is not None:
-                    self._files.close(one.handle)
-                    self._drop(one)
-                    self._rows[one.tail_id] = row
-                    self._resting.close(one.tail_id)
+            row = self._guard(one, functools.partial(one.checkpoint, now), now)
+            if row is not None:
+                self._files.close(one.handle)
+                self._drop(one)
+                self._rows[one.tail_id] = row
+                self._resting.close(one.tail_id)
+                closed += 1
+        return closed
 
     def _guard(self, one: tail.Tail, act: Callable[[], _T], now: float) -> _T | None:
         """Do something with a file; a fault of it is its own, a truncation begins a new tail."""
@@ -602,6 +698,7 @@ class Roster:
         now = self._clock.monotonic()
         is_urgent = self.is_waiting_to_be_read
         rows = [self._rows[tail_id] for tail_id in sorted(self._changed_rows)]
+        self._parked |= dict.fromkeys(self._parked.keys() & self._changed_rows, sequence)
         for one in list(self._busy.values()):
             proving = functools.partial(one.checkpoint, now, is_last=is_last)
             is_wanted = one.is_changed or (is_last and one.has_unsaved_ranges)
@@ -633,6 +730,12 @@ class Roster:
             del self._saved_in[tail_id]
             if tail_id in self.tails:
                 self.tails[tail_id].is_durable = True
+        if self._parked:
+            self._parked = {
+                key: saved_in
+                for key, saved_in in self._parked.items()
+                if not 0 <= saved_in <= sequence
+            }
 
     def _is_unknown(self, one: tail.Tail) -> bool:
         return not one.is_durable and one.tail_id not in self._saved_in

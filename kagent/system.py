@@ -13,9 +13,11 @@ comes out must be a regular file.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
+import resource
 import stat
 import threading
 import time
@@ -30,6 +32,7 @@ _KINDS: dict[int, _Kind] = {
     stat.S_IFDIR: "directory",
     stat.S_IFLNK: "link",
 }
+HANDLES_MAX = 1_000_000  # where nothing limits it
 _FILE_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _LIST_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # O_PATH asks for no more than the right to pass through, as opening by the whole path would.
@@ -116,6 +119,21 @@ class OsFiles:
     def close(self, handle: int) -> None:
         """Give a descriptor back."""
         os.close(handle)
+
+
+def raise_handles_max() -> int:
+    """Let this process hold as many files open as it is allowed to; return the number."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # the kernel's own limit may be lower
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return handles_max()
+
+
+def handles_max() -> int:
+    """Return how many files this process may hold open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return HANDLES_MAX if soft == resource.RLIM_INFINITY else min(soft, HANDLES_MAX)
 
 
 class SystemClock:

@@ -18,7 +18,9 @@ MIB = 1024**2
 class Host:
     """A directory and the flow that follows what is in it, in process; it starts and stops."""
 
-    def __init__(self, directory: pathlib.Path, **source: object) -> None:
+    def __init__(
+        self, directory: pathlib.Path, *, max_buffer_bytes: int = 32 * MIB, **source: object
+    ) -> None:
         self.directory = directory
         self.state = directory / ".state"
         self.clock = fakes.FakeClock()
@@ -28,6 +30,8 @@ class Host:
         self.letters: list[model.DeadLetter] = []
         self.is_throttled = False
         self.lives = 0
+        self.handles_max = 1000
+        self.max_buffer_bytes = max_buffer_bytes
         paths = (f"{directory}/*.log",)
         self.source: dict[str, object] = {"paths": paths, "start_at": "beginning", **source}
         self._store: checkpoint.CheckpointStore | None = None
@@ -52,9 +56,10 @@ class Host:
             batch.BatchSettings(0.0, 500, 4 * MIB),
             "auto",
             4,
-            32 * MIB,
+            self.max_buffer_bytes,
             1.0,
             1e6,
+            handles_max=self.handles_max,
         )
         self._flow = flow.Flow(
             settings,

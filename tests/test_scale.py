@@ -6,9 +6,15 @@ Nothing here measures time; `tests/benchmarks/scale.py` does.
 from __future__ import annotations
 
 import collections
+import os
+import pathlib
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import fakes
+import pytest
+import real_files
 from test_flow import Rig
 
 
@@ -103,3 +109,93 @@ def test_file_whose_size_cannot_be_had_hinders_no_other() -> None:
     rig.go_on(3.0)
 
     assert [b"more\n", b"again\n"] == rig.accepted[5:]
+
+
+# --- more files than may be open --------------------------------------------------------------
+
+
+@pytest.fixture
+def crowded(tmp_path: pathlib.Path) -> real_files.Host:
+    """A flow over 60 files of the real file system, of which 8 may be open at once."""
+    one = real_files.Host(tmp_path)
+    one.handles_max = 8
+    for number in range(60):
+        one.write(f"{number}.log", b"old %d" % number)
+    return one
+
+
+def open_handles(host: real_files.Host) -> int:
+    """Return how many logs this process holds open, as the kernel says."""
+    links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+    targets = [os.readlink(link) for link in links if os.path.lexists(link)]
+    return len([one for one in targets if one.startswith(f"{host.directory}/") and ".log" in one])
+
+
+def test_more_files_than_may_be_open_are_read_in_turn(
+    crowded: real_files.Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is shipped is closed for others; nothing is lost, twice, or beyond the limit."""
+    crowded.start()
+    found: list[bytes] = []
+    for _ in range(80):
+        found += crowded.run(1.0)
+        assert open_handles(crowded) <= 8
+    for number in range(60):
+        crowded.write(f"{number}.log", b"new %d" % number)
+    for _ in range(80):
+        found += crowded.run(1.0)
+        assert open_handles(crowded) <= 8
+
+    expected = [b"%b %d\n" % (word, number) for number in range(60) for word in (b"old", b"new")]
+    assert sorted(expected) == sorted(found)
+    assert 1 <= len([one for one in caplog.messages if one.startswith("files wait")]) <= 3
+
+
+def test_files_that_were_there_before_begin_at_their_end_however_many_may_be_open(
+    crowded: real_files.Host,
+) -> None:
+    """Their starts are durable before anything is read; what comes later is read from there."""
+    crowded.source["start_at"] = "end"
+    crowded.write("7.log", b"half a")
+    with (crowded.directory / "7.log").open("rb+") as file:
+        file.truncate(file.seek(0, os.SEEK_END) - 1)
+    crowded.start()
+    crowded.flow.step()
+    for number in range(60):
+        if number != 7:
+            crowded.write(f"{number}.log", b"new %d" % number)
+    crowded.write("7.log", b" line")
+    crowded.crash()
+    crowded.start()
+    found = crowded.run(80.0)
+
+    expected = [b"new %d\n" % number for number in range(60) if number != 7]
+    assert sorted([*expected, b"half a line\n"]) == sorted(found)
+    assert open_handles(crowded) <= 8
+
+
+def test_files_at_rest_stay_closed_over_a_restart(crowded: real_files.Host) -> None:
+    """Their rows say that all of them is shipped; the one that grew is opened."""
+    crowded.start()
+    crowded.run(80.0)
+    crowded.stop()
+    crowded.write("33.log", b"new")
+    crowded.start()
+
+    assert [b"new\n"] == crowded.run(10.0)
+    assert open_handles(crowded) <= 8
+
+
+def test_process_may_hold_what_it_is_allowed_to() -> None:
+    """The soft limit, 1024 on most systems, is raised to the hard one."""
+    code = (
+        "import resource, kagent.system as s;"
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1];"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard));"
+        "print(s.handles_max(), s.raise_handles_max() == min(hard, s.HANDLES_MAX))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert "64 True\n" == said
