@@ -26,9 +26,8 @@ from typing import Annotated
 
 import pydantic
 
-from kagent import model, options, pack
+from kagent import keys, model, options, pack
 
-_KEY_BYTES = 8
 _KEY_POOL = 8192  # keys prepared once; a batch takes a run of them at a random place
 
 
@@ -54,6 +53,14 @@ class BatchSettings:
     bytes_max: int
     is_ordered: bool = False
     pack: pack.PackSettings | None = None
+    partition_key: keys.Setting = keys.RANDOM
+    hash_key: str = ""  # explicit: 'random', or a number in decimal; empty for none
+
+    @property
+    def needs_shards(self) -> bool:
+        """Whether lines can be packed only when the open shards are known."""
+        is_kpl = self.pack is not None and self.pack.form == "kpl"
+        return is_kpl and self.partition_key != keys.RANDOM and not self.hash_key
 
 
 @dataclasses.dataclass(order=True, slots=True)
@@ -81,23 +88,37 @@ class Batcher:
         assert settings.bytes_max <= limits.request_bytes_max
         self._settings = settings
         self._chooser = chooser
-        self._keys = (
-            [f"{chooser.getrandbits(_KEY_BYTES * 4):0{_KEY_BYTES}x}" for _ in range(_KEY_POOL)]
+        form = settings.pack.form if settings.pack is not None else "none"
+        self.keys = keys.Keys(settings.partition_key, is_packed_as_one=form == "newline")
+        width = keys.RANDOM_BYTES
+        self._pool = (
+            [f"{chooser.getrandbits(width * 4):0{width}x}" for _ in range(_KEY_POOL)]
             if limits.has_partition_keys
             else []
         )
-        self.key_bytes = _KEY_BYTES if self._keys else 0  # of each record's partition key
-        # The longest line that a record can hold.
+        # Of each record's partition key, and the longest line that a record can hold with it.
+        self.key_bytes = self.keys.bytes_max if self._pool else 0
         self.line_bytes_max = limits.record_bytes_max - self.key_bytes
-        self.has_fixed_keys = settings.pack is not None and settings.pack.form == "kpl"
+        # A record that is refused goes to the same shard again.
+        self.has_fixed_keys = form == "kpl" or (
+            bool(self._pool) and not self.keys.is_random and settings.hash_key != keys.RANDOM
+        )
+        self.lacks_shards = settings.needs_shards  # then nothing may be added yet
         self._packer: pack.Packer | None = None
         if settings.pack is not None:
-            self._packer = pack.Packer(settings.pack, self.line_bytes_max, self.key_bytes, chooser)
+            self._packer = pack.Packer(
+                settings.pack,
+                self.line_bytes_max,
+                self.key_bytes,
+                chooser,
+                hash_key=settings.hash_key,
+                is_keyed_by_bytes=self.keys.is_of_record,
+            )
             self.line_bytes_max = pack.line_bytes_max(settings.pack, self.line_bytes_max)
         self._fresh: collections.deque[model.Cargo] = collections.deque()
         self._fresh_from = 0  # records of the first fresh chunk that were already taken
         self._fresh_records = 0
-        self._fresh_bytes = 0
+        self._fresh_bytes = 0  # partition keys included
         self._waiting: list[_Waiting] = []
         self._halves: list[_Half] = []
         self._suspects: list[_Half] = []
@@ -109,6 +130,12 @@ class Batcher:
         """The memory of everything not yet released, what is in flight included."""
         return self._held_bytes + (self._packer.held_bytes if self._packer else 0)
 
+    def note_shards(self, shards: Sequence[model.ShardRange]) -> None:
+        """Take in which shards are open; nothing that was packed changes."""
+        if self._packer is not None and shards:
+            self._packer.note_shards(shards)
+            self.lacks_shards = False
+
     def add(self, chunk: model.Chunk) -> None:
         """Take records that were read; they are held until released."""
         if self._packer is not None:
@@ -117,7 +144,7 @@ class Batcher:
         self.hold(chunk)
         self._fresh.append(chunk)
         self._fresh_records += len(chunk)
-        self._fresh_bytes += sum(map(len, chunk.records))
+        self._fresh_bytes += self._size_of(chunk, 0, len(chunk))
 
     def _add_packed(self, records: Iterable[model.Packed]) -> None:
         """Take lines that were added before and share a record now."""
@@ -125,7 +152,7 @@ class Batcher:
             self._held_bytes += packed.cost_bytes
             self._fresh.append(packed)
             self._fresh_records += 1
-            self._fresh_bytes += len(packed.data)
+            self._fresh_bytes += self._size_of(packed, 0, 1)
 
     def hold(self, chunk: model.Chunk) -> None:
         """Count records that take memory until they are released, without ever taking them."""
@@ -163,7 +190,7 @@ class Batcher:
         (packed,) = batch.packed
         halves = self._packer.halve(packed)
         self._held_bytes += sum(half.cost_bytes for half in halves) - packed.cost_bytes
-        return [self._batch_of([half], is_whole=True) for half in halves]
+        return [self._batch_of([one], self._size_of(one, 0, 1), is_whole=True) for one in halves]
 
     def lone_line(self, batch: model.Batch) -> model.Chunk:
         """Return the one line of a lone record, as a chunk that is held and will not be sent."""
@@ -257,7 +284,7 @@ class Batcher:
     def _is_full(self) -> bool:
         return (
             self._fresh_records >= self._settings.records_max
-            or self._fresh_bytes + self.key_bytes * self._fresh_records >= self._settings.bytes_max
+            or self._fresh_bytes >= self._settings.bytes_max
         )
 
     def _cut(
@@ -279,25 +306,22 @@ class Batcher:
                 break
             cargo.append(one if isinstance(one, model.Packed) else one.slice(first, first + count))
             if is_fresh:
-                self._pass_fresh(count, size - self.key_bytes * count)
+                self._pass_fresh(count, size)
             else:
                 self._pass_waiting(count)
             records_room, bytes_room = records_room - count, bytes_room - size
-        return self._batch_of(cargo)
+        return self._batch_of(cargo, bytes_max - bytes_room)
 
-    def _batch_of(self, cargo: list[model.Cargo], *, is_whole: bool = False) -> model.Batch:
+    def _batch_of(
+        self, cargo: list[model.Cargo], size: int, *, is_whole: bool = False
+    ) -> model.Batch:
         packed = [one for one in cargo if isinstance(one, model.Packed)]
         chunks = [one for one in cargo if isinstance(one, model.Chunk)]
         records = list(itertools.chain.from_iterable(chunk.records for chunk in chunks))
         records += [one.data for one in packed]
-        keys = self._choose_keys(len(records))
-        hash_keys: list[str] = []
-        if packed and keys:
-            keys = [one.key or key for one, key in zip(packed, keys, strict=True)]
-            if any(one.hash_key for one in packed):
-                hash_keys = [one.hash_key for one in packed]
-        size = sum(map(len, records)) + sum(map(len, keys))
-        return model.Batch(records, keys, chunks, size, is_whole, packed, hash_keys)
+        partition_keys = self._choose_keys(cargo, len(records))
+        hash_keys = self._choose_hash_keys(packed, len(records))
+        return model.Batch(records, partition_keys, chunks, size, is_whole, packed, hash_keys)
 
     def _pass_fresh(self, count: int, size: int) -> None:
         """Move on behind the fresh records that were taken."""
@@ -324,16 +348,11 @@ class Batcher:
         A lone record always fits: the splitter holds records below the destination's limit, and
         only `max_bytes`, an operator's wish, can be smaller.
         """
-        if isinstance(cargo, model.Packed):
-            size = len(cargo.data) + self.key_bytes
-            return int(size <= bytes_room or is_first), size
-        chunk = cargo
 
         def size_of(count: int) -> int:
-            records = chunk.records[first : first + count]
-            return sum(map(len, records)) + self.key_bytes * count
+            return self._size_of(cargo, first, first + count)
 
-        count = min(records_room, len(chunk) - first)
+        count = min(records_room, len(cargo) - first)
         size = size_of(count)
         if size > bytes_room:
             count = bisect.bisect_right(range(1, count + 1), bytes_room, key=size_of)
@@ -342,11 +361,44 @@ class Batcher:
             size = size_of(count)
         return count, size
 
-    def _choose_keys(self, count: int) -> list[str]:
-        if not self._keys:
+    def _size_of(self, cargo: model.Cargo, first: int, last: int) -> int:
+        """Return what the service counts of records `[first, last)`: data and partition keys."""
+        if isinstance(cargo, model.Packed):
+            size = len(cargo.data)
+        else:
+            size = sum(map(len, cargo.records[first:last]))
+            if cargo.keys and self._pool:
+                chosen = cargo.keys[first:last]
+                return size + sum(len(key.encode()) or keys.RANDOM_BYTES for key in chosen)
+        if not self._pool:
+            return size
+        return size + (len(cargo.key.encode()) or keys.RANDOM_BYTES) * (last - first)
+
+    def _choose_keys(self, cargo: Sequence[model.Cargo], count: int) -> list[str]:
+        """Return a partition key for each record; those that say none get a random one."""
+        if not self._pool:
             return []
-        at = self._chooser.randrange(len(self._keys) - count + 1)
-        return self._keys[at : at + count]
+        at = self._chooser.randrange(len(self._pool) - count + 1)
+        chosen = self._pool[at : at + count]
+        if self.keys.is_random and self._packer is None:
+            return chosen
+        found: list[str] = []
+        for one in cargo:
+            many = one.keys if isinstance(one, model.Chunk) else ()
+            found += many or [one.key] * len(one)
+        return [key or other for key, other in zip(found, chosen, strict=True)]
+
+    def _choose_hash_keys(self, packed: Sequence[model.Packed], count: int) -> list[str]:
+        """Return an explicit hash key for each record, or none at all."""
+        wanted = self._settings.hash_key
+        if not self._pool or not (wanted or any(one.hash_key for one in packed)):
+            return []
+        if wanted == keys.RANDOM:
+            chosen = [str(self._chooser.getrandbits(128)) for _ in range(count)]  # 0.3 us each
+        else:
+            chosen = [wanted] * count
+        own = [one.hash_key for one in packed] or [""] * count
+        return [key or other for key, other in zip(own, chosen, strict=True)]
 
 
 def _cost(chunk: model.Chunk) -> int:

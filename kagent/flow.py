@@ -36,6 +36,7 @@ from kagent import (
     preprocessors,
     roster,
     split,
+    spread,
     tail,
 )
 from kagent.preprocessors import calls, chain
@@ -169,6 +170,7 @@ class Flow:
         self._is_draining = False
         self._scanned = self._published = float("-inf")
         self._accepted_at = float("-inf")
+        self._spread = spread.Spread()
         self._said: tuple[str, float] = ("", float("-inf"))
         self._said_oddities = ((0, 0, 0), float("-inf"))
         self.condition = self._observe()
@@ -231,6 +233,7 @@ class Flow:
                 self.roster.note_saved(report.sequence)
             elif isinstance(report, model.StreamFacts):
                 self.facts, self._facts_due = report, float("-inf")
+                self._batcher.note_shards(report.shards)
             else:
                 self._collect_dead_letter(report)
 
@@ -251,6 +254,7 @@ class Flow:
             self._dispatch()
             credit = self.settings.max_buffer_bytes - self._batcher.held_bytes
             is_held = not self.is_ready or self._clock.monotonic() < self._facts_due
+            is_held |= self._batcher.lacks_shards
             if credit < self._credit_min or is_held:
                 return False
             # What preprocessors make of a block may be larger than the block.
@@ -271,6 +275,8 @@ class Flow:
                 return
             self.in_flight += 1
             self._pace.note_submitted(batch)
+            if self._batcher.has_fixed_keys:
+                self._say_uneven(self._spread.note(batch, self.facts.shards, now))
             self._submit(batch)
 
     def _take_in(self, result: split.Split) -> None:
@@ -293,6 +299,9 @@ class Flow:
         self.counters.unparsed_records += processed.unparsed
         self.counters.dropped_records += processed.dropped
         for piece in processed.shipped:
+            is_asked = self._batcher.keys.needs_context
+            context = self._preprocessing.context(piece, path, one.header) if is_asked else None
+            self._batcher.keys.assign(piece, context)
             self._batcher.add(piece)
         for piece, reason in processed.dead:
             self._bury_chunk(piece, reason, is_held=False)
@@ -421,6 +430,14 @@ class Flow:
                 "reading pauses when max_buffer is full, nothing is lost while the files stay; "
                 f"hint: {error.hint}"
             )
+        if self._batcher.lacks_shards and now >= self._facts_due:
+            fault = self.facts.fault
+            why = f"{fault.code}: {options.printable(fault.message)}" if fault else "no answer yet"
+            return "shards", (
+                f'destination="{self.settings.destination}" error="{why}"; nothing is read: '
+                "pack: kpl with a partition_key must know the open shards; hint: allow "
+                "kinesis:ListShards on the stream, or use partition_key: random"
+            )
         if self.burials.error:
             why = self.burials.error
             return "dead-letter", f"records wait to be dead-lettered, others go out; {why}"
@@ -448,6 +465,19 @@ class Flow:
         elif said and not kind:
             _log.info("delivering again flow=%s", self.settings.name)
             self._said = ("", now)
+
+    def _say_uneven(self, uneven: spread.Uneven | None) -> None:
+        """Log that most records go to one shard, and what would help."""
+        if uneven is not None:
+            _log.warning(
+                "records are uneven flow=%s shard=%s share=%d%% shards=%d; the flow is as fast as "
+                "that shard; hint: use partition_key: random, a value that differs more, or "
+                "explicit_hash_key: random, which keeps the partition key for readers",
+                self.settings.name,
+                uneven.shard,
+                round(100 * uneven.share),
+                uneven.shards,
+            )
 
     def _say_oddities(self) -> None:
         """Log what is odd about the lines themselves, at most once a minute, and no content."""

@@ -153,8 +153,8 @@ class Chunk:
     Record i is bytes `[starts[i], ends[i])` of the file. Ranges ascend and do not overlap; the
     bytes of `[start, end)` that are in no record, `dropped_bytes` in all, are dropped by a rule.
     `read_time` is the clock's monotonic time of the read, `attempts` counts how often the
-    service refused these records one by one. `key` is the partition key of all of them; it is
-    empty where each has its own or is given one for each attempt.
+    service refused these records one by one. `key` is the partition key of all of them, `keys` has
+    one for each if they differ; where neither says one, each attempt chooses it.
 
     Of a chunk that was packed `records` is empty: its bytes are in the packed record.
     """
@@ -169,6 +169,7 @@ class Chunk:
     read_time: float = 0.0
     attempts: int = 0
     key: str = ""
+    keys: list[str] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
         """Return how many records there are."""
@@ -196,6 +197,7 @@ class Chunk:
             self.read_time,
             self.attempts,
             self.key,
+            self.keys[first:last],
         )
 
 

@@ -29,7 +29,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from kagent import kpl, model, options
+from kagent import keys, kpl, model, options
 
 Form = Literal["newline", "kpl"]
 Compression = Literal["none", "gzip", "zstd"]
@@ -42,7 +42,7 @@ _SHARE_AIMED_AT = 0.95  # of the target: lines do not all shrink alike
 _PLACE_BYTES = 50  # where a packed line is in its file, in Python objects
 _PACKED_BYTES = 50  # a packed record's own objects
 _NEWLINE = b"\n"
-_ANY_KEY = "0" * 8  # a partition key of which only the length is known yet
+_ANY_KEY = "0" * keys.RANDOM_BYTES  # a partition key of which only the length is known yet
 
 
 class PackOptions(options.Options):
@@ -113,6 +113,9 @@ class Packer:
         record_bytes_max: int,
         key_bytes: int,
         chooser: random.Random,
+        *,
+        hash_key: str = "",
+        is_keyed_by_bytes: bool = False,
     ) -> None:
         """Start with nothing open.
 
@@ -121,20 +124,43 @@ class Packer:
             record_bytes_max: The destination's limit of a record, without a partition key.
             key_bytes: The length of a partition key.
             chooser: Of keys where lines may go anywhere.
+            hash_key: The explicit hash key of all records in decimal, or 'random'.
+            is_keyed_by_bytes: A record's partition key is a digest of its bytes.
         """
         self._settings = settings
         self._record_bytes_max = record_bytes_max
         self._chooser = chooser
+        self._hash_key = hash_key
+        self._is_keyed_by_bytes = is_keyed_by_bytes
+        self._shard_starts: list[int] = []  # of the open shards, ascending; empty: not known
         self._target = min(settings.target_bytes - key_bytes, record_bytes_max)
         self._ratios = collections.deque([1.0], 8)  # compressed to raw, of the last records
         self._compress = _compressor(settings.compression)
         self._open: dict[str, _Open] = {}  # by where it goes; the oldest first
         self.held_bytes = 0  # of lines in open records
 
+    def note_shards(self, shards: Sequence[model.ShardRange]) -> None:
+        """Take in which shards are open: with `kpl`, lines for the same one share records."""
+        self._shard_starts = [one.start for one in shards]
+
     def add(self, chunk: model.Chunk) -> list[model.Packed]:
         """Take lines that were read; return the records that are full now."""
+        if not chunk.keys:
+            return self._add(chunk)
         full: list[model.Packed] = []
-        place = chunk.key
+        first = 0
+        for key, run in itertools.groupby(chunk.keys):  # 2 us for each change of key
+            last = first + len(list(run))
+            part = chunk.slice(first, last)
+            part.key, part.keys = key, []
+            full += self._add(part)
+            first = last
+        return full
+
+    def _add(self, chunk: model.Chunk) -> list[model.Packed]:
+        """Take lines of one partition key."""
+        full: list[model.Packed] = []
+        place = self._place(chunk.key)
         ends, base = self._packed_ends(chunk)
         first, count = 0, len(chunk)
         while first < count:
@@ -195,6 +221,14 @@ class Packer:
         if self._settings.is_plain and not chunk.dropped_bytes:
             return chunk.ends, chunk.start
         return list(itertools.accumulate(map(len, chunk.records))), 0
+
+    def _place(self, key: str) -> str:
+        """Return where lines of a partition key go: what goes to one place may share a record."""
+        if self._settings.form == "newline" or not key:
+            return key
+        if self._hash_key:
+            return " "  # wherever the hash key says
+        return str(bisect.bisect_right(self._shard_starts, kpl.hash_of(key)))
 
     def _opened(self, place: str, chunk: model.Chunk) -> tuple[_Open, list[model.Packed]]:
         """Return the open record for a place, and what had to be closed for it."""
@@ -261,12 +295,16 @@ class Packer:
         key = like.key if like else parts[0].key
         if self._settings.form == "newline":
             data, sizes = self._join(parts, lines)
+            if self._is_keyed_by_bytes:
+                key = keys.hash_key_of(data)
             return model.Packed(data, parts, lines, 0, key, sizes=sizes)
         if lines == 1:  # as the producer library does
             return model.Packed(parts[0].records[0], parts, 1, 0, parts[0].key or key)
         hash_key = like.hash_key if like else ""
-        key = key or f"{self._chooser.getrandbits(32):0{len(_ANY_KEY)}x}"
-        hash_key = hash_key or str(kpl.hash_of(key))
+        key = key or f"{self._chooser.getrandbits(4 * len(_ANY_KEY)):0{len(_ANY_KEY)}x}"
+        if self._hash_key == keys.RANDOM:
+            hash_key = hash_key or str(self._chooser.getrandbits(128))
+        hash_key = hash_key or self._hash_key or str(kpl.hash_of(key))
         runs = [(part.key or key, part.records) for part in parts]
         return model.Packed(kpl.encode(runs, hash_key), parts, lines, 0, key, hash_key)
 

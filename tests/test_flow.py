@@ -10,7 +10,7 @@ import fakes
 import pytest
 
 from kagent import batch as batching
-from kagent import discovery, errors, flow, model, pace, pack, preprocessors, roster
+from kagent import discovery, errors, flow, keys, model, pace, pack, preprocessors, roster
 from kagent.preprocessors import chain
 
 LONG_S = 400.0  # longer than rotate_wait
@@ -34,6 +34,9 @@ class Rig:
         rate_limit: pace.RateLimit = pace.UNLIMITED,
         packing: pack.PackSettings | None = None,
         limits: model.BatchLimits = fakes.LIMITS,
+        partition_key: keys.Setting = keys.RANDOM,
+        hash_key: str = "",
+        capture: str | None = None,
     ) -> None:
         self.clock = fakes.FakeClock()
         self.files = fakes.FakeFiles(self.clock)
@@ -45,10 +48,16 @@ class Rig:
         self._settings = flow.FlowSettings(
             name="web",
             source=discovery.SourceOptions(
-                paths=("/logs/*.log",), start_at=start_at, max_line=max_line
+                paths=("/logs/*.log",), start_at=start_at, max_line=max_line, capture=capture
             ),
             batch=batching.BatchSettings(
-                0.0, records_max, 4 * 1024**2, is_ordered=max_in_flight == 1, pack=packing
+                0.0,
+                records_max,
+                4 * 1024**2,
+                is_ordered=max_in_flight == 1,
+                pack=packing,
+                partition_key=partition_key,
+                hash_key=hash_key,
             ),
             oversize=oversize,  # type: ignore[arg-type]
             max_in_flight=max_in_flight,

@@ -29,6 +29,8 @@ LAYERS = {
     "tracking": 1,
     "split": 1,
     "pack": 1,
+    "keys": 1,
+    "spread": 1,
     "batch": 1,
     "pace": 1,
     "ledger": 1,
@@ -93,6 +95,9 @@ APART = "local"  # the counterpart of demo and tests: imports nothing of kagent
 # Imports within a layer. The first three are ARCHITECTURE.md's and the brief's; the others were
 # found in the code and are proposals, each with what could be done instead.
 WITHIN_A_LAYER = {
+    ("keys", "values"): "a partition key may hold the values of a record",
+    ("batch", "keys"): "a request counts the keys of its records, and gives some of them one",
+    ("pack", "keys"): "lines share a record if their keys go to one place",
     ("batch", "pack"): "a request is cut from packed records",
     ("batch", "pace"): "what goes into a request depends on what may be sent",
     ("scanning", "listings"): "which directories are listed is a part of which files are found",
@@ -123,7 +128,7 @@ ENGINE = {
     "frame", "framing", "transcode", "decode", "multiline", "resting", "sightings", "scanning",
     "listings", "looking",
     "kpl",
-    "values", "burying", "preprocessing", "userpattern", "patternparts",
+    "values", "burying", "keys", "spread", "preprocessing", "userpattern", "patternparts",
 }  # fmt: skip
 WORLDLY = {
     "asyncio", "fcntl", "glob", "mmap", "pathlib", "select", "shutil", "signal", "socket",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import itertools
 import random
 from collections.abc import Sequence
@@ -152,19 +153,87 @@ def test_lines_share_a_record_across_files_and_chunks() -> None:
     assert ["a" * 32, "b" * 32, "a" * 32] == [part.tail_id for part in packed[0].chunks]
 
 
+SHARDS = (
+    model.ShardRange("upper", 2**127, 2**128),
+    model.ShardRange("lower", 0, 2**127),
+)[::-1]
+
+
 @pytest.mark.parametrize("form", ["newline", "kpl"])
 def test_lines_for_different_places_share_no_record(form: str) -> None:
-    """With a partition key of its own, a line goes with those of the same key."""
+    """With a partition key of its own, a line goes with those of the same key, or shard."""
+    assert (kpl.hash_of("x") < 2**127) != (kpl.hash_of("a") < 2**127)
     one = packer(form)
+    one.note_shards(SHARDS)
 
     packed = pack_all(
         one,
-        [chunk(b"1\n", b"2\n", key="x"), chunk(b"3\n", key="y"), chunk(b"4\n", key="x")],
+        [chunk(b"1\n", b"2\n", key="x"), chunk(b"3\n", key="a"), chunk(b"4\n", key="x")],
     )
 
-    assert [("x", [b"1\n", b"2\n", b"4\n"]), ("y", [b"3\n"])] == [
+    assert [("x", [b"1\n", b"2\n", b"4\n"]), ("a", [b"3\n"])] == [
         (record.key, lines_of(record.data, form)) for record in packed
     ]
+
+
+def test_lines_of_one_shard_share_aggregated_records() -> None:
+    """Each keeps its own key, also where every line has another one."""
+    one = packer("kpl", target_bytes=900)
+    one.note_shards(SHARDS)
+    names = [f"key {number}" for number in range(20)]
+    part = chunk(*[b"%d\n" % number for number in range(20)])
+    part.keys = [*names[:10], "key 9", *names[11:]]
+
+    packed = pack_all(one, [part])
+
+    assert 2 == len(packed)
+    found = [user for record in packed for user in consumers.by_python([record.data])[0]]
+    assert sorted(zip(part.keys, part.records, strict=True)) == sorted(
+        (key, line) for key, _, line in found
+    )
+    for record in packed:
+        hashes = {kpl.hash_of(key) < 2**127 for key, _, _ in consumers.by_python([record.data])[0]}
+        assert {int(record.hash_key) < 2**127} == hashes
+    spans = sorted((piece.start, piece.end) for record in packed for piece in record.chunks)
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_record_holds_as_many_keys_as_the_format_allows() -> None:
+    """More keys than their indices have room for begin another record."""
+    one = packer("kpl", target_bytes=20_000, record_bytes_max=20_000)
+    part = chunk(*[b"%d\n" % number for number in range(300)])
+    part.keys = [f"k{number}" for number in range(300)]
+
+    packed = pack_all(one, [part])
+
+    assert [127, 127, 46] == [record.lines for record in packed]
+    assert part.records == [line for record in packed for line in lines_of(record.data, "kpl")]
+
+
+@pytest.mark.parametrize("hash_key", ["random", "17"])
+def test_with_a_hash_key_any_lines_share_aggregated_records(hash_key: str) -> None:
+    """The shard is decided by it alone, so no shard needs to be known."""
+    settings = pack.PackSettings("kpl", 900)
+    one = pack.Packer(settings, LIMIT, KEY_BYTES, random.Random(1), hash_key=hash_key)
+    part = chunk(b"1\n", b"2\n")
+    part.keys = ["x", "y"]
+
+    (packed,) = pack_all(one, [part])
+
+    assert hash_key in {packed.hash_key, "random"}
+    assert {("x", packed.hash_key), ("y", packed.hash_key)} == {
+        (key, of) for key, of, _ in consumers.by_python([packed.data])[0]
+    }
+
+
+def test_key_may_be_a_digest_of_the_record() -> None:
+    """Of the packed one: what goes again to the byte goes again to its shard."""
+    settings = pack.PackSettings("newline", 900)
+    one = pack.Packer(settings, LIMIT, KEY_BYTES, random.Random(1), is_keyed_by_bytes=True)
+
+    (packed,) = pack_all(one, [chunk(b"1\n", b"2\n")])
+
+    assert hashlib.md5(b"1\n2\n").hexdigest() == packed.key
 
 
 def test_lines_in_memory_are_bounded_although_no_record_is_full() -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from kagent import discovery, errors, model, options, pack, patterns
-from kagent.config import allowed, nodes, records, schema, settings, stages, validation
+from kagent import discovery, errors, model, options, patterns
+from kagent.config import allowed, nodes, packing, records, schema, settings, stages, validation
 
 _MIB = 1024**2
 _PATTERN_CHARACTERS = 4096  # Linux's PATH_MAX
@@ -29,7 +29,7 @@ def check(root: nodes.Mapping) -> Iterator[errors.Problem]:
         yield from stages.check(flow)
         yield from _check_destination(flow)
         yield from _check_batch(flow)
-        yield from _check_pack(flow)
+        yield from packing.check(flow, _limits(flow))
     yield from _check_memory(root, flows)
 
 
@@ -129,27 +129,6 @@ def _check_batch(flow: nodes.Mapping) -> Iterator[errors.Problem]:
         limit = options.format_size(limits.request_bytes_max)
         yield validation.not_allowed(
             node, f"at most {limit}, the destination's limit of a request"
-        )
-
-
-def _check_pack(flow: nodes.Mapping) -> Iterator[errors.Problem]:
-    """Check that the destination's records hold what is packed, and that readers can read it."""
-    node = flow.get("pack")
-    form = node.get("as") if isinstance(node, nodes.Mapping) else node
-    if form and nodes.text_of(form) == "kpl" and flow.get("destination", "firehose"):
-        yield validation.not_allowed(
-            form, "'newline' for Firehose", "Firehose delivers such records as they are."
-        )
-    limits, size = _limits(flow), flow.get("pack", "max_bytes")
-    size_bytes = _size(size)
-    if limits and size and size_bytes and size_bytes > limits.record_bytes_max:
-        limit = options.format_size(limits.record_bytes_max)
-        yield validation.not_allowed(size, f"at most {limit}, the destination's limit of a record")
-    compression = flow.get("pack", "compression")
-    if compression and nodes.text_of(compression) == "zstd" and not pack.has_zstd():
-        message = "found 'zstd', but the Python package zstandard is not installed"
-        yield compression.place.problem(
-            compression.path, message, "Install it with: pip install 'kagent[zstd]'"
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from kagent import (
     batch,
@@ -70,7 +71,8 @@ class FlowConfig:
     def needs_facts(self) -> bool:
         """Whether its first read waits for what the service says of the stream, for a while."""
         limits = self.destination.limits
-        return limits.record_bytes_max < min(self.source.max_line, limits.record_bytes_possible)
+        is_long = min(self.source.max_line, limits.record_bytes_possible) > limits.record_bytes_max
+        return is_long or self.batch.needs_shards
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ def _resolve_flow(flow: schema.Flow, root: schema.Root) -> FlowConfig:
             bytes_max=wished.max_bytes or default.bytes_max,
             is_ordered=flow.max_in_flight == 1,
             pack=_resolve_pack(flow, kind, max_buffer),
+            **_resolve_keys(destination),
         ),
         oversize=flow.oversize,
         max_in_flight=flow.max_in_flight,
@@ -159,6 +162,16 @@ def _resolve_flow(flow: schema.Flow, root: schema.Root) -> FlowConfig:
         on_no_match=flow.on_no_match,
         rate_limit=flow.rate_limit,
     )
+
+
+def _resolve_keys(destination: destinations.DestinationOptions) -> dict[str, Any]:
+    """Return how records get their partition keys, if the destination has any."""
+    if not isinstance(destination, kinesis.KinesisOptions):
+        return {}
+    return {
+        "partition_key": destination.partition_key,
+        "hash_key": destination.explicit_hash_key or "",
+    }
 
 
 def _resolve_pack(flow: schema.Flow, kind: Kind, max_buffer: int) -> pack.PackSettings | None:

@@ -64,8 +64,8 @@ def _built_in_model() -> type[pydantic.BaseModel]:
 
 def check(flow: nodes.Mapping) -> Iterator[errors.Problem]:
     """Yield what is wrong with a flow's preprocessors."""
-    captured = _captured(flow)
-    yield from _check_capture(flow, captured)
+    groups = captured(flow)
+    yield from _check_capture(flow, groups)
     items = nodes.items_of(flow.get("preprocess"))
     if len(items) > STAGES_MAX:
         node = flow.get("preprocess")
@@ -73,7 +73,7 @@ def check(flow: nodes.Mapping) -> Iterator[errors.Problem]:
         yield validation.not_allowed(node, f"at most {STAGES_MAX} preprocessors")
         return
     for item in items:
-        yield from _check_item(item, captured)
+        yield from _check_item(item, groups)
 
 
 def resolve(written: object) -> preprocessors.Stage:
@@ -85,7 +85,7 @@ def resolve(written: object) -> preprocessors.Stage:
     return preprocessors.make(name, given or {})
 
 
-def _captured(flow: nodes.Mapping) -> list[str]:
+def captured(flow: nodes.Mapping) -> list[str]:
     """Return the names of the groups that a flow captures of paths."""
     text = nodes.text_of(flow.get("source", "capture"))
     try:

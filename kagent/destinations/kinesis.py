@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pydantic
 
-from kagent import model, options
+from kagent import keys, model, options
 from kagent.destinations import answers, aws, encoding, verdicts
 from kagent.destinations.aws import AwsOptions  # a field called `aws` would hide the module
 
@@ -33,8 +33,15 @@ class KinesisOptions(options.Options):
     aws: AwsOptions = AwsOptions()
     """How it is reached, key by key over `aws` at the top; null resets a key to its default."""
 
-    partition_key: Literal["random"] = "random"
-    """How records are spread over the shards: evenly, by a random key for each."""
+    partition_key: Annotated[keys.Setting, keys.WRITTEN] = keys.RANDOM
+    """Which records go to the same shard. random spreads them evenly, with another key for each
+    attempt; record_hash goes by the record's bytes; `"{path}"`, or any text with values in braces
+    (path, host, id, and what `source.capture` captures), goes by those; a mapping goes by a field
+    of records that are JSON."""
+
+    explicit_hash_key: keys.HashKey | None = None
+    """Decides the shard in place of the partition key, which readers still see: random for an even
+    spread, or a number from 0 to 2^128 - 1 in quotes."""
 
     wire: Literal["fast", "boto3"] = "fast"
     """What makes the calls that carry records: kagent's own code, for a tenth of boto3's CPU time,
