@@ -17,6 +17,7 @@ from collections.abc import Mapping
 
 from kagent import (
     adoption,
+    boot,
     checkpoint,
     config,
     deadletter,
@@ -67,6 +68,7 @@ class Agent:
         self._service = service.ServiceThread(
             loaded.metrics.cloudwatch, self._metrics_aws, self._clock
         )
+        self._boot = boot.Boot(loaded.state_dir)
         self._hangs = hangs.Hangs()
         self._is_ready = False
         self._warned_at = float("-inf")
@@ -85,6 +87,9 @@ class Agent:
         system.raise_handles_max()
         self._store.open()
         try:
+            if self._boot.is_another:
+                self._store.renew_ids()
+                self._boot.remember()
             plan = adoption.plan(self._config, self._store)
             adoption.carry_out(plan, self._config, self._store)
             names = [one.name for one in self._config.flows]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -296,6 +297,7 @@ class FakeStore:
         self.error: OSError | None = None
         self.rows: dict[tuple[str, str], model.Checkpoint] = {}
         self.scanned: dict[str, set[str]] = {}
+        self.renewals = 0
 
     def load(self, flow: str) -> tuple[list[model.Checkpoint], set[str]]:
         rows = [row for (name, _), row in sorted(self.rows.items()) if name == flow]
@@ -310,6 +312,15 @@ class FakeStore:
             for tail_id in snapshot.forgotten:
                 self.rows.pop((snapshot.flow, tail_id), None)
             self.scanned.setdefault(snapshot.flow, set()).update(snapshot.scanned)
+
+    def renew_ids(self) -> None:
+        self.renewals += 1
+        renewed = {}
+        for (flow, tail_id), row in self.rows.items():
+            digest = hashlib.blake2b(f"{tail_id}{self.renewals}".encode(), digest_size=16)
+            new = digest.hexdigest()
+            renewed[flow, new] = dataclasses.replace(row, tail_id=new)
+        self.rows = renewed
 
     def adopt(self, old: str, new: str) -> None:
         for (flow, tail_id), row in list(self.rows.items()):

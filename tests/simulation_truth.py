@@ -166,6 +166,11 @@ class Truth:
             last = len(self.history[number]) - 1
             self.origins[tail_id] = (number, self._indices.get(number, 0), last)
 
+    def note_renewed(self, old: str, new: str) -> None:
+        """Take in that a file goes on under another tail_id."""
+        self.origins[new] = self.origins[old]
+        self.places[new] = list(self.places.get(old, ()))
+
     def note_record(
         self, tail_id: str, start: int, end: int, data: bytes, *, is_repeatable: bool
     ) -> None:
@@ -215,13 +220,13 @@ class Truth:
                 for start, end in content.covered.pairs:
                     for first, last in ranges.gaps(start, end):
                         content.repeatable.add(first, last)
-        self._forget_ids(rows)
 
-    def _forget_ids(self, rows: Mapping[str, model.Checkpoint]) -> None:
-        """Forget the ids that a crash may give again to other bytes.
+    def forget_ids(self, rows: Mapping[str, model.Checkpoint]) -> None:
+        """Forget the ids that the end of a process may give again to other bytes.
 
-        What was sent beyond the durable offset can be destroyed, and what is written in its place
-        is sent under the same ids: nothing durable says that they were used.
+        What was sent beyond the durable offset can be destroyed by a writer before the next life,
+        and what is written in its place is sent under the same ids: nothing durable says that
+        they were used. A power cut needs no such excuse: every file has a new tail_id then.
         """
         for tail_id, start, end in list(self.ids):
             if tail_id not in rows or end > rows[tail_id].offset:

@@ -498,6 +498,7 @@ class World:
         letters = self.flow.burials.letters
         self.doubtful.update((one.tail_id, one.start, one.end) for one in letters)
         self.truth.note_end_of_life({row.tail_id: row for row in estate.rows})
+        self.truth.forget_ids({row.tail_id: row for row in estate.rows})
         if {handle for handle, _ in estate.handles.values()} != set(self.files.handles):
             raise BrokenError("L3 handles that nobody inherits")
         self._begin_life(estate)
@@ -509,11 +510,13 @@ class World:
         for _ in range(self.random.randrange(3)):
             self._save()
         self._end_process()
+        self._forget_ids()
         return "process ended well"
 
     def _crash(self) -> str:
         self._lose_pending()
         self._end_process()
+        self._forget_ids()
         return "process killed"
 
     def _power_cut(self) -> str:
@@ -526,7 +529,15 @@ class World:
                 size = self.random.randint(node.durable_bytes, len(node.data))
                 self.files.truncate(node, size)
                 self.truth.note_lost(node, size)
+        before = list(self.store.rows)
+        self.store.renew_ids()
+        for (_, old), (_, new) in zip(before, self.store.rows, strict=True):
+            self.truth.note_renewed(old, new)
         return "power cut"
+
+    def _forget_ids(self) -> None:
+        rows, _ = self.store.load(FLOW)
+        self.truth.forget_ids({row.tail_id: row for row in rows})
 
     def _end_process(self) -> None:
         self.flow = None

@@ -11,6 +11,7 @@ import sys
 import textwrap
 
 import pytest
+import site_packages
 
 ONE = """\
 flows:
@@ -33,6 +34,8 @@ TWO = (
 OWN = """\
 import os, sys
 
+number = 3
+
 print("imported")
 
 def own(records, context):
@@ -50,16 +53,7 @@ def own(records, context):
 @pytest.fixture
 def own(tmp_path: pathlib.Path) -> pathlib.Path:
     """Return a directory that holds a package with a preprocessor, as pip would install it."""
-    site = tmp_path / "site"
-    (site / "own-1.dist-info").mkdir(parents=True)
-    (site / "own_module.py").write_text(OWN)
-    (site / "own-1.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: own\nVersion: 1\n"
-    )
-    (site / "own-1.dist-info" / "entry_points.txt").write_text(
-        "[kagent.preprocessors]\nown = own_module:own\n"
-        "broken = own_module:nothing\nnumber = own_module:os.O_RDONLY\n"
-    )
+    site_packages.install(tmp_path, OWN, "own", "broken", "number")
     return tmp_path
 
 

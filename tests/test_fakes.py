@@ -313,6 +313,7 @@ class Store(Protocol):
 
     def load(self, flow: str) -> tuple[list[model.Checkpoint], set[str]]: ...
     def write(self, snapshots: list[model.FlowSnapshot]) -> None: ...
+    def renew_ids(self) -> None: ...
     def adopt(self, old: str, new: str) -> None: ...
     def forget(self, flow: str) -> None: ...
 
@@ -377,3 +378,19 @@ def test_adopted_state_changes_its_flow_and_forgotten_state_goes(store: Store) -
     assert store.load("new") == ([row("a", 4)], {"/logs/*.log"})
     store.forget("new")
     assert store.load("new") == ([], set())
+
+
+def test_renewed_ids_are_new_and_all_else_stays(store: Store) -> None:
+    """Twice renewed, an id never comes again."""
+    store.write([model.FlowSnapshot("web", 1, (row("a", 4), row("b", 5)), (), ("/a",))])
+    seen = {"a", "b"}
+
+    for turn in range(1, 3):
+        store.renew_ids()
+
+        found, scanned = store.load("web")
+        seen |= {one.tail_id for one in found}
+        assert {"/a"} == scanned
+        assert 2 * turn + 2 == len(seen)
+        assert [4, 5] == sorted(one.offset for one in found)
+        assert [32, 32] == [len(one.tail_id) for one in found]

@@ -66,6 +66,7 @@ LAYERS = {
     "exporters": 2,
     "preprocessors": 2,
     "suspects": 2,
+    "boot": 2,
     # L3: what a flow is made of
     "config": 3,
     "opening": 3,

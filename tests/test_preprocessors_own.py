@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+import site_packages
 from daemon import Daemon, running, wait_until
 
 from kagent import local
@@ -99,11 +100,7 @@ def test_its_options_are_checked_like_any_other_key(
 @pytest.fixture
 def daemon(tmp_path: pathlib.Path) -> Iterator[Daemon]:
     """A daemon with a preprocessor that hangs on one line, and a flow without."""
-    site = tmp_path / "site" / "hangs-1.dist-info"
-    site.mkdir(parents=True)
-    (site.parent / "hangs_module.py").write_text(HANGS)
-    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: hangs\nVersion: 1\n")
-    (site / "entry_points.txt").write_text("[kagent.preprocessors]\nhangs = hangs_module:hangs\n")
+    site = site_packages.install(tmp_path, HANGS, "hangs")
     service = local.Service(
         local.ServiceOptions(
             streams={
@@ -113,7 +110,7 @@ def daemon(tmp_path: pathlib.Path) -> Iterator[Daemon]:
         )
     )
     with running(tmp_path, service) as one:
-        one.environ["PYTHONPATH"] = str(site.parent)
+        one.environ["PYTHONPATH"] = str(site)
         other = one.flow(name="other", destination={"kinesis": {"stream": "other"}})
         one.configure(one.flow(preprocess=["hangs"]), other)
         yield one

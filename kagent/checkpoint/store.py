@@ -104,6 +104,11 @@ class CheckpointStore:
             ):
                 connection.execute(statement, [flow])
 
+    def renew_ids(self) -> None:
+        """Give every file a new tail_id: what was sent under the old ones may be lost."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE checkpoint SET tail_id = lower(hex(randomblob(16)))")
+
     def write(self, snapshots: Sequence[model.FlowSnapshot]) -> None:
         """Save snapshots, in their order, in one transaction; when it returns they are on disk.
 
