@@ -34,8 +34,9 @@ storm: $(VENV)/.dev  ## Rotations, kill -9, refused records and lost answers, to
 fleet: $(VENV)/.dev  ## Many agents and one stream, simulated: capacity used, fairness, refusals
 	$(BIN)/python tests/test_pace_fleet.py $(ARGS)
 
-bench: $(VENV)/.dev  ## CPU and memory, beside a plain boto3 loop
+bench: $(VENV)/.dev  ## CPU and memory: lines beside a plain boto3 loop, files beside glob and stat
 	$(BIN)/python tests/benchmarks/throughput.py $(ARGS)
+	$(BIN)/python tests/benchmarks/scale.py $(SCALE_ARGS)
 
 clean:  ## Remove the virtualenv and every cache
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

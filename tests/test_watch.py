@@ -267,3 +267,36 @@ def test_limit_of_watches_leaves_those_that_exist(tmp_path: Path) -> None:
 
     assert said[1].startswith("WARNING cannot watch all directories reason='[Errno 28] ")
     assert said[2:] == [f"hint {names[0]}"]
+
+
+NO_INSTANCE = """
+import logging, sys
+from pathlib import Path
+from kagent import watch
+Path("/proc/sys/user/max_inotify_instances").write_text("0")
+print("limited")
+logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s")
+watching = watch.Watch(print)
+watching.open()
+for _ in range(2):
+    watching.set_directories(set(sys.argv[1:]))
+Path(sys.argv[1], "a.log").touch()
+watching.close()
+print("closed")
+"""
+
+
+def test_without_an_instance_of_inotify_it_is_said_once(tmp_path: Path) -> None:
+    """When the user has as many as the kernel allows, the scan finds all by itself."""
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", NO_INSTANCE]
+    finished = subprocess.run(
+        [*command, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    if "limited" not in finished.stdout:
+        pytest.skip("this machine does not give a user namespace with limits of its own")
+
+    said = finished.stdout.splitlines()
+
+    assert said[1].startswith("WARNING cannot watch all directories reason='[Errno 24] ")
+    assert said[2:] == ["closed"]
+    assert "" == finished.stderr
