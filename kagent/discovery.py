@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from kagent import frame, options
+from kagent import frame, generations, options
 
 # A field called `multiline` would hide the module from its own annotation.
 from kagent.multiline import Setting
@@ -29,6 +29,13 @@ class SourceOptions(options.Options):
     """A regular expression with named groups, such as `/(?P<app>[^/]+)/[^/]+$`, that is looked for
     in a file's path. What its groups match are values like {path}: fields and keys can name them.
     Where it does not match they are empty."""
+
+    rotated: str = pydantic.Field(default="auto", min_length=1)
+    """Where older generations of a followed file are that no pattern matches: a pattern in which
+    {name} is the file's name and {stem} its name without the last extension; below the file's
+    directory unless it begins with a slash. There the rest of a file is looked for that was copied
+    and truncated, or was renamed or compressed while kagent was down. auto means {name}[-.]*; with
+    logrotate's `olddir old` write "old/{name}[-.]*"."""
 
     rotate_wait: Annotated[float, options.Duration(1.0, 86400.0)] = 300.0
     """How long a file that was renamed away is read on after its last byte."""
@@ -80,6 +87,16 @@ class SourceOptions(options.Options):
 
     max_line: Annotated[int, options.Size(1024, 10 * 1024**2)] = 1024**2
     """The longest line that stays one record; see `oversize` for longer ones."""
+
+    @pydantic.field_validator("rotated")
+    @classmethod
+    def _check_rotated(cls, written: str) -> str:
+        """Refuse what is no pattern."""
+        try:
+            generations.Rotated.of(written)
+        except ValueError as error:
+            raise options.NotAllowedError(f"a pattern, or 'auto'; {error}", "auto") from None
+        return written
 
     def records(self) -> frame.Frame:
         """Return what the options say of records."""

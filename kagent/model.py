@@ -108,7 +108,8 @@ class Checkpoint:
     which a log that lost its last bytes in a power cut is recognised. `split_digest` covers all
     options that decide splitting; when it changed, `ranges` mean nothing. `size` is how long the
     file was when last looked at. `unseen_s` counts observed running time since a scan last saw
-    the file.
+    the file. `is_done`: nothing of it is expected any more, its file was shipped or given up; the
+    row stays so that its copies and generations are known.
     """
 
     tail_id: str
@@ -125,6 +126,7 @@ class Checkpoint:
     split_digest: str = ""
     size: int = 0
     unseen_s: float = 0.0
+    is_done: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class Evidence:
 
     fingerprint_holds: bool
     frontiers_held: frozenset[int]  # the offsets whose frontier holds
+    is_telling: bool = True  # the bytes compared are not one value repeated
 
 
 # --- what is read -----------------------------------------------------------------------------

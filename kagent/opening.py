@@ -85,7 +85,7 @@ class Opener:
                 return decisions
             unread: set[model.FileIdentity] = set()
             for probe in decisions.probes:
-                found = self._gather(probe)
+                found = self.gather(probe)
                 if found is None:
                     unread.add(probe.sighting.identity)
                 else:
@@ -127,6 +127,24 @@ class Opener:
             resume, tail_id = dataclasses.replace(resume, offset=offset), self._new_id()
         return tail.Tail.resumed(resume, tail_id, handle, self._rules, self._files, now)
 
+    def go_on(self, copy: tail.Tail, resume: tracking.Resume, now: float) -> tail.Tail:
+        """Return a tail that goes on from a checkpoint through the descriptor of a copy.
+
+        Raises:
+            OSError, TruncatedError: it cannot be read, or changed; the copy keeps its
+                descriptor.
+        """
+        assert copy.handle is not None
+        one = self._resume(resume, copy.handle, now)
+        one.paths, one.base, one.state = copy.paths, copy.base, copy.state
+        one.left, one.scans_unseen, one.is_unlinked = (
+            copy.left,
+            copy.scans_unseen,
+            copy.is_unlinked,
+        )
+        one.is_changed = True
+        return one
+
     def restart(self, old: tail.Tail, now: float) -> tail.Tail:
         """Return a tail at 0 over the descriptor of one whose file was truncated.
 
@@ -166,7 +184,8 @@ class Opener:
             self._files.close(handle)
         self._handles.clear()
 
-    def _gather(self, probe: tracking.Probe) -> model.Evidence | None:
+    def gather(self, probe: tracking.Probe) -> model.Evidence | None:
+        """Return what a file that a scan saw says of a checkpoint, None if it cannot be read."""
         handle = self._handle(probe.sighting)
         if handle is None:
             return None

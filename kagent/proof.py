@@ -47,7 +47,9 @@ def gather_evidence(
         for one in frontiers(checkpoint)
         if read_frontier(files, handle, one.offset) == one
     }
-    return model.Evidence(digest(head) == checkpoint.fingerprint.digest, frozenset(held))
+    return model.Evidence(
+        digest(head) == checkpoint.fingerprint.digest, frozenset(held), len(set(head)) > 1
+    )
 
 
 def last_line_end(
@@ -97,6 +99,11 @@ class History:
         self._noted = [item for item in self._noted if item[1] in kept or item in recent]
         self._noted.append((now, frontier))
         return tuple(sorted(kept, key=_offset))
+
+    @property
+    def noted(self) -> tuple[model.Frontier, ...]:
+        """Every frontier that is remembered: all below it is settled."""
+        return tuple(sorted({one for _, one in self._noted}, key=_offset))
 
     def _latest(self, until: float) -> list[model.Frontier]:
         """Return the last frontier noted up to a time, or the first one noted since."""

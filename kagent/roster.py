@@ -11,7 +11,11 @@ can be continued under it. The life of a tail:
     left       no path in two scans: renamed away or unlinked; the writer may still write. Once
                no byte came for `rotate_wait` (10 s when unlinked) its last line is read,
                terminated or not; when that is settled and saved, the tail is retired
-    truncated  its bytes are gone; it lives until what was read of it is settled
+    truncated  its bytes are gone; it goes on in its copy when that is found. It lives until that
+               was looked for long enough and what was read of it is settled
+
+A file that is to be read from 0 waits until it is known to be no copy (`copies`); what was lost is
+looked for among the generations (`lost`).
 
 What costs time grows with what happens, not with what is there. A tail at the end of its file with
 all of it settled and saved has nothing to do until its size or a sighting changes: it is not
@@ -30,8 +34,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from kagent import (
+    copies,
     discovery,
     firstscan,
+    generations,
+    kept,
+    lost,
     model,
     opening,
     options,
@@ -46,12 +54,21 @@ UNLINKED_WAIT_S = 10.0
 HOT_POLL_S = 0.25
 POLL_S = 1.0
 HOT_FOR_S = 10.0  # a file that grew within so long is looked at each HOT_POLL_S
-AGE_ROWS_S = 600.0
+LOST_WAIT_S = 3600.0  # how long a file that is missing at start-up is looked for
 SAY_AGAIN_S = 60.0
 HANDLES_MAX = 1_000_000
 
 _log = logging.getLogger("kagent.flow")
 _T = TypeVar("_T")
+
+
+@dataclasses.dataclass(slots=True)
+class _Missing:
+    """Since when, and in how many scans, the file of a checkpoint was not seen."""
+
+    since: float
+    wait_s: float  # until it is given up
+    scans: int = 0
 
 
 @dataclasses.dataclass(slots=True)
@@ -110,11 +127,17 @@ class Roster:
         # Files of which the last scan did not say all: the next one looks at them again.
         self._undecided: dict[model.FileIdentity, None] = {}
         self._first_scans = firstscan.FirstScans(())
-        self._rows: dict[str, model.Checkpoint] = {}
+        self._rows = kept.Rows((), ttl_s, clock.monotonic())
+        self._doubtful: dict[str, None] = {}  # rows whose files may be missing
+        self._missing: dict[str, _Missing] = {}  # rows whose files no scan sees, by tail_id
+        self._unproven: list[lost.LostFile] = []  # resumed at 0: they may be other files now
+        self._truncated: dict[str, tail.Tail] = {}
+        self._seen: Collection[model.FileIdentity] = ()  # every file that scans saw
+        rotated = generations.Rotated.of(source.rotated)
+        self._copies = copies.Copies(files, rotated, self.tails, self._truncated)
+        self._searcher = lost.Searcher(rotated, files, clock, opener)
         self._inherited: dict[str, tuple[int, str]] = {}  # handles yet to prove their files
         self._undurable: set[str] = set()  # of them
-        self._changed_rows: set[str] = set()
-        self._forgotten: set[str] = set()
         self._saved_in: dict[str, int] = {}  # by tail_id: the snapshot that made it durable
         # Rows of files that were never followed, as above; -1 if they were not handed over yet.
         self._parked: dict[str, int] = {}
@@ -126,11 +149,11 @@ class Roster:
         # All others, with their handles and sizes; None when one of them became busy or rests.
         self._idle: tuple[list[tail.Tail], list[int], list[int]] | None = None
         self._polled = self._polled_hot = float("-inf")
-        self._aged = clock.monotonic()
 
     def open(self, estate: Estate) -> None:
         """Take over the rows and, from an earlier incarnation, the open descriptors."""
-        self._rows = {row.tail_id: row for row in estate.rows}
+        self._rows = kept.Rows(estate.rows, self._ttl_s, self._clock.monotonic())
+        self._doubtful = dict.fromkeys(self._rows)
         self._first_scans = firstscan.FirstScans(estate.scanned)
         self._inherited, self._undurable = dict(estate.handles), set(estate.undurable)
 
@@ -151,16 +174,14 @@ class Roster:
         )
         now = self._clock.monotonic()
         for one in self.tails.values():
-            if one.state == "truncated":
-                self._abandon(one)
-            if one.handle is not None:
-                # What it cannot prove now, the successor finds out, by the row before.
-                with contextlib.suppress(OSError, tail.TruncatedError):
-                    one.checkpoint(now, is_last=True)
-                estate.rows.append(one.row)
-                if not one.is_durable:
-                    estate.undurable.add(one.tail_id)
+            # What it cannot prove now, the successor finds out, by the row before.
+            with contextlib.suppress(OSError, tail.TruncatedError):
+                one.checkpoint(now, is_last=True)
+            estate.rows.append(one.row)
+            if one.handle is not None and not one.is_durable:
+                estate.undurable.add(one.tail_id)
         self.tails.clear()
+        self._truncated.clear()
         self._idle = None
         self._by_identity.clear()
         self._busy.clear()
@@ -180,7 +201,11 @@ class Roster:
         first_scan_paths = self._first_scans.note(result.seen.of(subjects), result.failed)
         if subjects:
             self._decide(result, subjects, first_scan_paths, now)
-        self._note_rows(result.seen.identities, now)
+        self._seen = result.seen.identities
+        self._search(result, now)
+        self._opener.close_unused()
+        if self._rows.age(self._seen, now):
+            self._faults.age()
         self.is_scanned = True
 
     def _decide(
@@ -231,8 +256,8 @@ class Roster:
             self._lose(row)
         for decision in decisions.opened:
             self._open(decision, now)
-        self._opener.close_unused()
         self._note_undecided(undecided, decisions.unseen)
+        self._doubtful |= dict.fromkeys(row.tail_id for row in rows if row.tail_id in self._rows)
 
     def _with_room(
         self,
@@ -288,22 +313,25 @@ class Roster:
             if tail_id in self.tails and self.tails[tail_id].state == "followed":
                 self._undecided[self.tails[tail_id].identity] = None
 
-    def _open(self, decision: tracking.Start | tracking.Resume, now: float) -> None:
+    def _open(self, decision: tracking.Start | tracking.Resume, now: float) -> tail.Tail | None:
         one = self._opener.open(decision, now)
         if one is None:
             # Unreadable, or not the file any more that was seen: the next scan says what it is.
             # `start_at` is over for it, since nothing proves that it is the file seen first.
-            return
+            return None
         if isinstance(decision, tracking.Start) and self._may_be_parked(decision, one):
             self._park(one)
-            return
+            return None
         if isinstance(decision, tracking.Resume):
-            row = self._rows.pop(decision.checkpoint.tail_id)
+            row = decision.checkpoint
+            self._rows.take(row.tail_id)
             self._drop_inherited(row.tail_id)
             is_saved = self._parked.pop(row.tail_id, 0) == 0
             one.is_durable = is_saved and not decision.is_rolled_back
+            if not (row.offset or row.ranges):
+                self._unproven.append(lost.LostFile(row, one.base, is_open=True))
             if decision.is_rolled_back:
-                self._forgotten.add(row.tail_id)
+                self._rows.forget(row.tail_id)
                 self._say(
                     logging.WARNING,
                     "file rolled back",
@@ -314,6 +342,7 @@ class Roster:
         self._add(one)
         how = "file opened" if isinstance(decision, tracking.Start) else "file resumed"
         self._say(logging.INFO, how, one, f"position={one.position} size={one.size}")
+        return one
 
     def _may_be_parked(self, start: tracking.Start, one: tail.Tail) -> bool:
         """Return whether a file that was there before kagent need not be open already."""
@@ -326,8 +355,7 @@ class Roster:
         """Close a file at its start; it is opened when there is something to read, and room."""
         assert one.handle is not None
         self._files.close(one.handle)
-        self._rows[one.tail_id] = one.row
-        self._changed_rows.add(one.tail_id)
+        self._rows.keep(one.row)
         self._parked[one.tail_id] = -1
         self._resting.close(one.tail_id)
 
@@ -346,7 +374,9 @@ class Roster:
             del self._inherited[tail_id]
             if one.tail_id == tail_id:
                 one.is_durable = tail_id not in self._undurable
-                del self._rows[tail_id]
+                self._rows.take(tail_id)
+                if not (row.offset or row.ranges):
+                    self._unproven.append(lost.LostFile(row, one.base, is_open=True))
             else:
                 self._lose(row)
             self._add(one)
@@ -368,7 +398,7 @@ class Roster:
             self._wake(one)
         if paths != one.paths:
             was = options.printable(one.paths[0])
-            one.paths, one.base = paths, seen[0].base
+            one.former_paths, one.paths, one.base = one.paths, paths, seen[0].base
             one.is_changed = True
             self._say(logging.INFO, "file renamed", one, f"was={was}")
         one.scans_unseen = 0
@@ -397,74 +427,250 @@ class Roster:
         except OSError as error:
             self._faults.report(old.paths[0], f"cannot read: {error.strerror}")
             return
-        missed = old.lost_bytes
-        self.abandoned_bytes += missed
         new.state, new.left, new.is_unlinked = old.state, old.left, old.is_unlinked
-        old.state, old.handle = "truncated", None
+        new.scans_unseen, new.is_known = old.scans_unseen, True
+        old.state, old.handle, old.left = "truncated", None, now
+        old.is_unlinked = old.is_changed = True  # its content is in this inode no more
         self._say(
-            logging.ERROR if missed else logging.INFO,
+            logging.INFO,
             "file truncated",
             old,
-            f"position={old.position} size={new.size} bytes_not_read={missed}",
+            f"position={old.position} size={new.size} bytes_not_read={old.lost_bytes}",
         )
+        self._copies.upheavals += 1
+        self._truncated[old.tail_id] = old
+        self._wake(old)
         self._add(new)
         self._end_truncated(old)
 
-    def _abandon(self, one: tail.Tail) -> None:
-        """Say what of a truncated file was read, is not delivered, and can be read nowhere."""
-        lost = one.ledger.unsettled_bytes
-        if lost:
-            self._say(
-                logging.ERROR, "bytes lost", one, f"bytes={lost}; it was truncated meanwhile"
-            )
-
     def _end_truncated(self, one: tail.Tail) -> None:
-        """Forget a truncated tail of which nothing is under way any more."""
-        if one.state == "truncated" and one.ledger.is_settled:
+        """Forget a truncated tail of which nothing is under way or looked for any more."""
+        if one.state == "truncated" and one.is_spent and one.ledger.is_settled:
             self._drop(one)
-            self._forgotten.add(one.tail_id)
+            self._rows.forget(one.tail_id)
 
     def _lose(self, row: model.Checkpoint) -> None:
-        """Give up a checkpoint whose file holds other content now."""
-        del self._rows[row.tail_id]
+        """Note that the file of a checkpoint holds other content now; its copy is looked for."""
         self._drop_inherited(row.tail_id)
-        self._forgotten.add(row.tail_id)
-        _log.warning(
-            "file replaced flow=%s path=%s offset=%d; it was truncated or rewritten while "
-            "kagent was down, bytes after the offset are lost if there were any",
-            self._flow,
-            options.printable(row.paths[0]),
-            row.offset,
+        self._rows.keep(dataclasses.replace(row, was_unlinked=True))
+        self._doubtful[row.tail_id] = None
+        if not row.is_done:
+            _log.warning(
+                "file replaced flow=%s path=%s offset=%d size=%d; it was truncated or rewritten "
+                "while kagent was down, a copy of it is looked for",
+                self._flow,
+                options.printable(row.paths[0]),
+                row.offset,
+                row.size,
+            )
+
+    # --- what was lost ------------------------------------------------------------------------
+
+    def _search(self, scan: scanning.ScanResult, now: float) -> None:
+        """Look for the rest of truncated and missing files, and give up what is not found."""
+        self._note_missing(scan, now)
+        is_clean = self._look_for_copies(now)
+        files = [
+            lost.LostFile(one.facts(), one.base, one.known_end)
+            for one in self._truncated.values()
+            if not one.is_spent
+        ]
+        files += [
+            lost.LostFile(self._rows[tail_id], self._scanner.base_of(self._rows[tail_id].paths[0]))
+            for tail_id, missing in self._missing.items()
+            if missing.scans > 1 or not self._rows[tail_id].paths
+        ]
+        files += self._unproven
+        files.sort(key=lambda one: one.checkpoint.mtime_ns)
+        search = self._searcher.search(files, self._is_ours, self._rows.located)
+        after = ""
+        for finding in search.findings:
+            one = self._take_in(finding, now)
+            if one is None:
+                self._searcher.retry(finding.lost.checkpoint.tail_id)
+            else:
+                one.after, after = "" if finding.is_its else after, one.tail_id
+        if search.is_clean and is_clean:
+            self._unproven.clear()
+            self._give_up(now)
+
+    def _note_missing(self, scan: scanning.ScanResult, now: float) -> None:
+        """Note which checkpoints have no file: their files are renamed, copied or deleted."""
+        missing = {}
+        for tail_id in list(self._doubtful):
+            row = self._rows.get(tail_id)
+            if row is None or row.is_done or self._is_there(row):
+                del self._doubtful[tail_id]
+                continue
+            if tail_id in self._inherited or any(map(scan.may_hide, row.paths)):
+                continue
+            wait_s = self._rotate_wait_s if self.is_scanned else LOST_WAIT_S
+            known = self._missing.get(row.tail_id, _Missing(now, wait_s))
+            known.scans += 1
+            missing[row.tail_id] = known
+        self._missing = missing
+
+    def _take_in(self, finding: lost.Finding, now: float) -> tail.Tail | None:
+        """Read on in what a search found; None if it is not as it was seen any more."""
+        source, decision = finding.lost.checkpoint, finding.decision
+        if source.tail_id in self.tails and isinstance(decision, tracking.Resume):
+            start = tracking.Start(decision.sightings, is_first_scan=False)
+            copy = self._opener.open(start, now)
+            if copy is None:
+                return None
+            self._leave(copy, source.paths, finding.lost.base, now)
+            return self._go_on_in(copy, decision, now)
+        one = self._open(decision, now)
+        if one is None:
+            return None
+        where = options.printable(decision.sightings[0].path)
+        self._leave(one, source.paths, finding.lost.base, now)
+        self._say(logging.INFO, "generation found", one, f"at={where} position={one.position}")
+        if finding.is_its and isinstance(decision, tracking.Start):
+            one.is_known = True
+            self._spend(source.tail_id)
+        return one
+
+    def _leave(self, one: tail.Tail, paths: tuple[str, ...], base: str, now: float) -> None:
+        """Note that an open file is an older generation of one that was followed at `paths`."""
+        one.state, one.left, one.scans_unseen = "left", now, 2
+        one.paths, one.base = paths, base
+        one.is_changed = True
+
+    def _spend(self, tail_id: str) -> None:
+        """Look for a lost file no more: its rest is read from elsewhere, or given up."""
+        if tail_id in self.tails:
+            one = self.tails[tail_id]
+            one.is_spent = one.is_changed = True
+            self._end_truncated(one)
+        elif tail_id in self._rows:
+            self._rows.keep(dataclasses.replace(self._rows[tail_id], is_done=True))
+            self._missing.pop(tail_id, None)
+
+    def _give_up(self, now: float) -> None:
+        """Look no more for what was not found for so long, and say which bytes are lost."""
+        for one in list(self._truncated.values()):
+            if not one.is_spent and now - one.left >= self._rotate_wait_s:
+                self._abandon(one.paths, one.position, one.lost_bytes)
+                self._spend(one.tail_id)
+        for tail_id, missing in list(self._missing.items()):
+            if now - missing.since >= missing.wait_s:
+                row = self._rows[tail_id]
+                self._abandon(row.paths, row.offset, row.size - row.offset)
+                self._spend(tail_id)
+
+    def _abandon(self, paths: tuple[str, ...], offset: int, count: int) -> None:
+        if count > 0:
+            self.abandoned_bytes += count
+            _log.error(
+                "bytes lost flow=%s path=%s offset=%d bytes=%d; the file was truncated or deleted "
+                "before they were read, and no copy of it was found",
+                self._flow,
+                options.printable(paths[0]),
+                offset,
+                count,
+            )
+
+    # --- is it a copy -------------------------------------------------------------------------
+
+    def _look_for_copies(self, now: float) -> bool:
+        """Let what was truncated go on in new files; return whether each could be looked at."""
+        is_clean = True
+        for one in list(self._busy.values()):
+            if one.position or one.is_known or not one.size or one.handle is None:
+                continue
+            if one.asked != (one.size, self._copies.upheavals):
+                answer = self._ask(one, now)
+                is_clean = is_clean and answer is not None
+                if answer is not None and isinstance(answer.decision, tracking.Resume):
+                    self._go_on_in(one, answer.decision, now)
+        return is_clean
+
+    def _may_read(self, one: tail.Tail, now: float) -> bool:
+        """Return whether a file of which nothing was read is no copy; decide if it is one."""
+        if one.is_known:
+            return True
+        is_asked = one.asked == (one.size, self._copies.upheavals)
+        if is_asked and now - one.held < POLL_S:
+            return False
+        answer = self._ask(one, now)
+        if answer is None:
+            return False
+        if isinstance(answer.decision, tracking.Resume):
+            self._go_on_in(one, answer.decision, now)
+            return False
+        if isinstance(answer.decision, tracking.Hold) and not self._is_hold_over(
+            one, answer.decision, now
+        ):
+            one.held = now
+            return False
+        one.is_known = True
+        for tail_id in answer.alike:
+            self._spend(tail_id)
+        return True
+
+    def _ask(self, one: tail.Tail, now: float) -> copies.Answer | None:
+        if self._guard(one, functools.partial(one.poll, now), now) is None:
+            return None
+        while True:
+            try:
+                answer = self._guard(
+                    one, lambda: self._copies.ask(one, self._rows, self._is_there), now
+                )
+            except copies.SourceTruncatedError as error:
+                self._truncate(error.source, now)
+                if error.source.state != "truncated":
+                    return None  # it cannot be read now
+            else:
+                if answer is not None:
+                    one.asked = (one.size, self._copies.upheavals)
+                return answer
+
+    def _is_there(self, row: model.Checkpoint) -> bool:
+        """Return whether the file of a checkpoint is where it was, and only not open."""
+        return (
+            row.identity in self._seen
+            and not row.was_unlinked
+            and row.identity not in self._by_identity
         )
 
-    def _note_rows(self, seen: Collection[model.FileIdentity], now: float) -> None:
-        """Age the rows of files that no scan sees, and forget them after `checkpoint.ttl`."""
-        if not self.is_scanned:
-            for row in self._rows.values():
-                if row.identity not in seen and row.size > row.offset:
-                    _log.error(
-                        "file missing flow=%s path=%s offset=%d size=%d; the bytes between %s",
-                        self._flow,
-                        options.printable(row.paths[0]),
-                        row.offset,
-                        row.size,
-                        "are lost: it was deleted before they were shipped"
-                        if row.was_unlinked
-                        else "are shipped if it comes back at a matching path",
-                    )
-        if now - self._aged < AGE_ROWS_S:
-            return
-        elapsed, self._aged = now - self._aged, now
-        self._faults.age()
-        for row in list(self._rows.values()):
-            unseen_s = 0.0 if row.identity in seen else row.unseen_s + elapsed
-            if unseen_s > self._ttl_s:
-                del self._rows[row.tail_id]
-                self._changed_rows.discard(row.tail_id)
-                self._forgotten.add(row.tail_id)
-            elif unseen_s != row.unseen_s:
-                self._rows[row.tail_id] = dataclasses.replace(row, unseen_s=unseen_s)
-                self._changed_rows.add(row.tail_id)
+    def _is_ours(self, identity: model.FileIdentity) -> bool:
+        """Return whether a file is open, or has a path that the flow's patterns match."""
+        return identity in self._by_identity or identity in self._seen
+
+    def _is_hold_over(self, one: tail.Tail, hold: tracking.Hold, now: float) -> bool:
+        """Return whether what may be a copy under way stood still for too long."""
+        sources = [self.tails[tail_id] for tail_id in hold.sources if tail_id in self.tails]
+        if any(source.state == "left" for source in sources):
+            return False  # when such a source is retired, there is an answer
+        return now - one.grown >= copies.HOLD_S
+
+    def _go_on_in(
+        self, copy: tail.Tail, decision: tracking.Resume, now: float
+    ) -> tail.Tail | None:
+        """Let the source of a copy go on in it; None if the copy cannot be read now."""
+        row = decision.checkpoint
+        live = self.tails.get(row.tail_id)
+        if live is not None and not decision.is_rolled_back:
+            live.move_to(copy)
+            one = live
+            del self._truncated[one.tail_id]
+        else:
+            try:
+                one = self._opener.go_on(copy, decision, now)
+            except (OSError, tail.TruncatedError):
+                return None
+            one.is_durable = not decision.is_rolled_back
+            one.is_known = True
+            if not decision.is_rolled_back:
+                self._rows.take(row.tail_id)
+                self._missing.pop(row.tail_id, None)
+        if copy.tail_id in self.tails:
+            self._drop(copy)
+        self._rows.forget(copy.tail_id)
+        self._add(one)
+        self._say(logging.INFO, "copy found", one, f"position={one.position} size={one.size}")
+        return one
 
     # --- what is read -------------------------------------------------------------------------
 
@@ -499,6 +705,7 @@ class Roster:
         """Follow a tail no more; the next scan says what its file is, if it sees one."""
         self._undecided[one.identity] = None
         del self.tails[one.tail_id]
+        self._truncated.pop(one.tail_id, None)
         if self._by_identity.get(one.identity) is one:
             del self._by_identity[one.identity]
         self._busy.pop(one.tail_id, None)
@@ -555,10 +762,13 @@ class Roster:
                 continue
             if not one.is_durable or (one.is_exhausted and not (is_final or is_quiet)):
                 continue
+            if not (one.position or self._may_read(one, now)) or self._is_in_line(one):
+                continue
             reading = functools.partial(
                 one.read, credit_bytes, now, is_final=is_final, is_quiet=is_quiet
             )
             result = self._guard(one, reading, now)
+            self._copies.note(one)
             if is_final and one.unread_bytes == 0:
                 one.is_finished = True
             if result is not None:
@@ -585,6 +795,13 @@ class Roster:
         is_hot = any(self._is_hot(one, now) for one in self._busy.values())
         due = self._polled_hot + HOT_POLL_S
         return due if is_hot else max(due, self._polled + POLL_S)
+
+    def _is_in_line(self, one: tail.Tail) -> bool:
+        """An older generation is to be read first."""
+        older = self.tails.get(one.after)
+        if older is None or older.handle is None or older.is_exhausted:
+            one.after = ""
+        return one.after != ""
 
     def _is_ending(self, one: tail.Tail, now: float) -> bool:
         """The last line is to be read, terminated or not; no byte came up to this moment."""
@@ -631,7 +848,8 @@ class Roster:
             return
         self._files.close(one.handle)
         self._drop(one)
-        self._rows[one.tail_id] = row
+        self._rows.keep(dataclasses.replace(row, is_done=True))
+        self._copies.upheavals += 1
         self._say(logging.INFO, "file retired", one, f"offset={row.offset}")
 
     def _close_inactive(self, now: float) -> None:
@@ -667,7 +885,7 @@ class Roster:
             if row is not None:
                 self._files.close(one.handle)
                 self._drop(one)
-                self._rows[one.tail_id] = row
+                self._rows.keep(row, is_changed=False)
                 self._resting.close(one.tail_id)
                 closed += 1
         return closed
@@ -697,8 +915,8 @@ class Roster:
         """
         now = self._clock.monotonic()
         is_urgent = self.is_waiting_to_be_read
-        rows = [self._rows[tail_id] for tail_id in sorted(self._changed_rows)]
-        self._parked |= dict.fromkeys(self._parked.keys() & self._changed_rows, sequence)
+        rows = [self._rows[tail_id] for tail_id in sorted(self._rows.changed)]
+        self._parked |= dict.fromkeys(self._parked.keys() & self._rows.changed, sequence)
         for one in list(self._busy.values()):
             proving = functools.partial(one.checkpoint, now, is_last=is_last)
             is_wanted = one.is_changed or (is_last and one.has_unsaved_ranges)
@@ -709,18 +927,18 @@ class Roster:
                 self._saved_in[one.tail_id] = sequence
         # A mark without the rows of what its scan found would make them late files: both or none.
         scanned = sorted(self._first_scans.unsaved)
-        if not (rows or scanned or self._forgotten):
+        if not (rows or scanned or self._rows.forgotten):
             return None
         snapshot = model.FlowSnapshot(
             self._flow,
             sequence,
             tuple(rows),
-            tuple(sorted(self._forgotten)),
+            tuple(sorted(self._rows.forgotten)),
             tuple(scanned),
             is_urgent,
         )
-        self._changed_rows.clear()
-        self._forgotten.clear()
+        self._rows.changed.clear()
+        self._rows.forgotten.clear()
         self._first_scans.unsaved.clear()
         return snapshot
 

@@ -68,7 +68,7 @@ class Scanner:
 
     def __init__(
         self,
-        paths: Iterable[str],
+        paths: Iterable[str | patterns.Pattern],
         exclude: Iterable[str],
         files: model.Files,
         clock: model.Clock,
@@ -76,7 +76,9 @@ class Scanner:
         follows_links: bool = False,
     ) -> None:
         """Parse the patterns; nothing is looked at before `scan`."""
-        self.patterns = [patterns.parse_pattern(path) for path in paths]
+        self.patterns = [
+            patterns.parse_pattern(path) if isinstance(path, str) else path for path in paths
+        ]
         self._exclude = [patterns.parse_pattern(path) for path in exclude]
         self._files = files
         self._clock = clock

@@ -59,13 +59,14 @@ class Tail:
         self.tail_id = tail_id
         self.identity = sightings[0].identity
         self.paths = tuple(sorted(sighting.path for sighting in sightings))
+        self.former_paths: tuple[str, ...] = ()  # before it was last renamed
         self.base = sightings[0].base
         self.handle: int | None = handle
         self.start = start
         self.ledger = ledger.Ledger(start)
         self.size = sightings[0].size
         self._size_before = self.size  # before it last changed
-        self.mtime_ns = sightings[0].mtime_ns
+        self.mtime_ns = self._mtime_proved = sightings[0].mtime_ns
         self.grown = now  # when a byte was last seen to come
         self.has_grown = False  # since it was opened
         self.state: Literal["followed", "left", "truncated"] = "followed"
@@ -75,13 +76,21 @@ class Tail:
         self.is_durable = False  # its row is on disk: it may be read
         self.is_finished = False  # its last line went out, terminated or not
         self.is_changed = True  # something differs from the row that was handed to be saved
+        self.is_spent = False  # of a truncated one: no copy of it is looked for any more
+        self.is_known = start > 0  # it was asked whether the file is a copy; see `copies`
+        self.asked: tuple[int, int] | None = None  # of what size, after how many upheavals
+        self.held = float("-inf")  # when the last answer was that it may be one
+        self.after = ""  # the tail_id of an older generation, which is read first
         self._rules = rules
         self._files = files
         self._fingerprint = model.Fingerprint(0, proof.digest(b""))
         self._history = proof.History((), now)
         self._range_digests: dict[int, bytes] = {}
+        self._head = files.read(handle, 0, min(start, model.FINGERPRINT_BYTES_MAX))
         self._frontier = files.read(handle, *proof.before(start))
         self._frontier_at = start
+        # What was seen of a file of which nothing is read yet: its content has no other proof.
+        self._peek = files.read(handle, 0, model.FRONTIER_BYTES_MAX) if start == 0 else b""
         self._unsettled: collections.deque[tuple[int, bytes]] = collections.deque()
         self._scanned = start  # no newline between the position and here
         self._searched = b""  # the bytes just before there, if they were searched
@@ -110,6 +119,7 @@ class Tail:
             ranges = [(one.start, one.end) for one in resume.ranges]
             tail.ledger = ledger.Ledger(resume.offset, ranges)
             tail._range_digests = {one.end: one.digest for one in resume.ranges}
+        tail.is_known = bool(resume.offset or row.ranges)
         if not resume.is_rolled_back:
             tail._fingerprint = row.fingerprint
             tail._history = proof.History(row.older, now)
@@ -122,6 +132,11 @@ class Tail:
     def position(self) -> int:
         """The first byte not yet split."""
         return self.ledger.issued
+
+    @property
+    def head(self) -> bytes:
+        """The file's first bytes, as far as they were read, at most FINGERPRINT_BYTES_MAX."""
+        return self._head
 
     @property
     def known_end(self) -> int:
@@ -168,6 +183,62 @@ class Tail:
         """Bytes that were not split when the file was found truncated, by what was seen of it."""
         return max(0, self._size_before - self.position)
 
+    def sightings(self) -> tuple[model.Sighting, ...]:
+        """Return what the file looks like now, at each of its paths."""
+        return tuple(
+            model.Sighting(path, self.base, self.identity, self.size, self.mtime_ns, ())
+            for path in self.paths
+        )
+
+    def facts(self) -> model.Checkpoint:
+        """Return what a copy of the file must hold, from memory: as if all that was read is saved.
+
+        Its `older` frontiers are settled, so that one that holds a part of them is a copy, too.
+        """
+        return dataclasses.replace(
+            self.row,
+            paths=tuple(dict.fromkeys(self.paths + self.former_paths)),
+            was_unlinked=self.is_unlinked,
+            mtime_ns=self._mtime_proved,
+            offset=self._frontier_at,
+            fingerprint=self._head_below(self._frontier_at),
+            frontier=model.Frontier(self._frontier_at, proof.digest(self._frontier)),
+            older=tuple(one for one in self._history.noted if one.offset <= self.ledger.low),
+            ranges=(),
+        )
+
+    def facts_below(self, size: int) -> model.Checkpoint:
+        """Return what a copy under way must hold that has so many bytes; reads the file.
+
+        Raises:
+            TruncatedError: the file's bytes are not the ones that were read.
+            OSError: as the system says.
+        """
+        assert self.handle is not None
+        if size >= self._frontier_at:
+            self.verify()
+            return self.facts()
+        head = self._files.read(self.handle, 0, min(size, model.FINGERPRINT_BYTES_MAX))
+        frontier = proof.read_frontier(self._files, self.handle, size)
+        self.verify()
+        fingerprint = model.Fingerprint(len(head), proof.digest(head))
+        return dataclasses.replace(
+            self.facts(), offset=size, fingerprint=fingerprint, frontier=frontier, older=()
+        )
+
+    def move_to(self, copy: Tail) -> None:
+        """Go on in a copy of the truncated file, at the old position with the old ledger."""
+        assert self.handle is None
+        assert copy.size >= self.known_end
+        self.handle, self.identity = copy.handle, copy.identity
+        self.paths, self.base = copy.paths, copy.base
+        self.state, self.left, self.scans_unseen = copy.state, copy.left, copy.scans_unseen
+        self.is_unlinked, self.mtime_ns = copy.is_unlinked, copy.mtime_ns
+        self.size = self._size_before = copy.size
+        self.grown = copy.grown
+        self.is_changed, self.is_finished, self.is_known = True, False, True
+        self._forget_search()
+
     def poll(self, now: float) -> int:
         """Look how long the file is, and return it.
 
@@ -181,6 +252,8 @@ class Tail:
             self._size_before = self.size
             raise TruncatedError
         if size != self.size:
+            if self._frontier_at == 0:
+                self._look_again()
             self._size_before, self.size, self.grown = self.size, size, now
             self.is_finished, self.has_grown = False, True
         if size < self._scanned:  # cut within a line that was searched, and none of it read
@@ -194,11 +267,23 @@ class Tail:
             TruncatedError: they are not.
         """
         assert self.handle is not None
+        if self._frontier_at == 0:
+            self._look_again()
         held = self._files.read(self.handle, *proof.before(self._frontier_at))
         if held != self._frontier:
             raise TruncatedError
         if self.known_end > self.position:
             self._prove_range(self.known_end)
+        self._mtime_proved = self.mtime_ns
+
+    def _look_again(self) -> None:
+        """Prove that a file of which nothing was read still begins as it did."""
+        assert self.handle is not None
+        seen = self._files.read(self.handle, 0, model.FRONTIER_BYTES_MAX)
+        if not seen.startswith(self._peek):
+            self._size_before = self.size
+            raise TruncatedError
+        self._peek = seen
 
     def note_sighting(self, sighting: model.Sighting) -> None:
         """Take in what a scan saw: bytes may have changed in a file no longer than it was.
@@ -211,6 +296,8 @@ class Tail:
             return
         if sighting.size <= self.size:
             assert self.handle is not None
+            if sighting.size < self.size:
+                self._size_before = self.size
             self.verify()
             at = self._scanned - len(self._searched)
             if self._files.read(self.handle, at, len(self._searched)) != self._searched:
@@ -316,7 +403,10 @@ class Tail:
         if not self._unsettled or self._unsettled[0][0] > self.ledger.low:
             return None
         offset, last_bytes = self._unsettled[0]
-        return self._row(model.Frontier(offset, proof.digest(last_bytes)), (), ())
+        self._fingerprint = self._head_below(offset)
+        older = tuple(one for one in self.row.older if one.offset < offset)
+        row = self._row(model.Frontier(offset, proof.digest(last_bytes)), older, ())
+        return dataclasses.replace(row, mtime_ns=self._mtime_proved)
 
     def _row(
         self,
@@ -338,6 +428,7 @@ class Tail:
             ranges,
             self._rules.digest,
             self.size,
+            is_done=self.is_spent,
         )
 
     def _range_digest(self, end: int) -> bytes:
@@ -372,8 +463,9 @@ class Tail:
         assert start == self._frontier_at
         proof = len(self._frontier)
         data = self._files.read(self.handle, start - proof, proof + size)
-        if data[:proof] != self._frontier:
+        if data[:proof] != self._frontier or (start == 0 and not data.startswith(self._peek)):
             raise TruncatedError
+        self._mtime_proved = self.mtime_ns
         return model.Block(start, data[proof:])
 
     def _room(self, credit_bytes: int) -> tuple[int, int]:
@@ -443,11 +535,24 @@ class Tail:
         chunk = result.chunk
         chunk.read_time = now
         used = chunk.end - chunk.start
+        self._note_head(chunk.start, data[:used])
         last = data[max(0, used - model.FRONTIER_BYTES_MAX) : used]
         if used < model.FRONTIER_BYTES_MAX:
             last = (self._frontier + last)[-model.FRONTIER_BYTES_MAX :]
         self._note_issued(chunk, last)
         return result
+
+    def _note_head(self, start: int, data: bytes) -> None:
+        missing = model.FINGERPRINT_BYTES_MAX - len(self._head)
+        if missing > 0 and start == len(self._head):
+            self._head += data[:missing]
+
+    def _head_below(self, offset: int) -> model.Fingerprint:
+        """Return the fingerprint of what was read, as far as it is remembered."""
+        head = self._head[:offset]
+        if len(head) > self._fingerprint.length or self._fingerprint.length > offset:
+            return model.Fingerprint(len(head), proof.digest(head))
+        return self._fingerprint
 
     def _note_issued(self, chunk: model.Chunk, last_bytes: bytes) -> None:
         self.ledger.issue(chunk.start, chunk.end)
@@ -542,6 +647,7 @@ class Tail:
         if result.chunk.end < end.offset:
             return self._issue(result, block.data, now)
         result.chunk.read_time = now
+        self._note_head(block.start, block.data[: end.offset - block.start])
         self._note_issued(result.chunk, end.frontier)
         self._line_end = None
         return result

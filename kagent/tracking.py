@@ -27,6 +27,20 @@ rows decide its content and the next three its path; for any other file the firs
     anything less certain                            no      first scan of its pattern: `start_at`;
                                                              else started at 0
 
+A file that is to be read from 0 is asked once more what it is, by `recognise`: the first row that
+holds. A source is a tail or a checkpoint of which at least a whole fingerprint was shipped, in the
+same directory or under a name that `rotated` gives; what is compared is not one value repeated.
+
+    seen                                             decision
+    the fingerprint of a source that was truncated   the copy: the source goes on in it
+      or is gone, and its frontier
+    its fingerprint, and an older frontier f that    a copy that ended before: resumed at f as a
+      is settled, but not its frontier                 new tail, the source has nothing more
+    the first bytes of a source that is neither,     may be a copy under way: held, until one of
+      and the bytes before min(size, position)         the rows above holds, a byte differs, or
+                                                       nothing changed for HOLD_S
+    anything else                                    read from 0
+
 A checkpoint with offset 0 and no range proves nothing and needs no proof: nothing was settled.
 A range that does not hold is read again, by a new tail, so that no id is given to other bytes.
 """
@@ -85,6 +99,26 @@ class Resume:
     offset: int
     ranges: tuple[model.SettledRange, ...]
     is_rolled_back: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """A tail or a checkpoint of which a file may be a copy.
+
+    `checkpoint` is as of the source's position, or, for one that is not gone, as of no more bytes
+    than the file has. What is shorter than `known_end` does not continue the source.
+    """
+
+    checkpoint: model.Checkpoint
+    is_gone: bool
+    known_end: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hold:
+    """A file that may be a copy under way, and of which sources."""
+
+    sources: tuple[str, ...]
 
 
 @dataclasses.dataclass(slots=True)
@@ -187,6 +221,66 @@ def _identify(
     if best is None:
         is_first_scan = all(sighting.path in first_scan_paths for sighting in seen)
         result.opened.append(Start(seen, is_first_scan))
+
+
+def recognise(
+    seen: tuple[model.Sighting, ...],
+    sources: Sequence[Source],
+    evidence: Mapping[str, model.Evidence],
+) -> Resume | Hold | None:
+    """Decide whether a file that would be read from 0 is a copy of something, by its bytes.
+
+    Args:
+        seen: The file.
+        sources: What it may be a copy of.
+        evidence: What the file says of each source's checkpoint, by tail_id.
+    """
+    held: list[str] = []
+    found: list[Resume] = []
+    for source in sources:
+        row = source.checkpoint
+        proof = evidence[row.tail_id]
+        if not proof.is_telling or row.fingerprint.length < min(
+            row.offset, model.FINGERPRINT_BYTES_MAX
+        ):
+            continue
+        if source.is_gone and seen[0].size < source.known_end:
+            held_there = frozenset(proof.frontiers_held - {row.offset})
+            proof = dataclasses.replace(proof, frontiers_held=held_there)
+        one = match(seen, row, proof)
+        if one is None:
+            continue
+        if source.is_gone:
+            found.append(one)
+        elif not one.is_rolled_back:
+            held.append(row.tail_id)
+    best = max(found, key=lambda one: (not one.is_rolled_back, one.offset), default=None)
+    return best or (Hold(tuple(held)) if held else None)
+
+
+def generation(
+    probe: Probe, proof: model.Evidence | None, known_end: int, *, is_itself: bool
+) -> Resume | Start | None:
+    """Decide whether a generation holds the rest of a lost file.
+
+    Args:
+        probe: The generation, and the lost file's checkpoint.
+        proof: What the generation's bytes say; None if the checkpoint claims nothing.
+        known_end: What is shorter does not continue the file whole.
+        is_itself: The generation has the lost file's inode.
+    """
+    seen, row = (probe.sighting,), probe.checkpoint
+    if proof is None:
+        return Resume(seen, row, 0, (), is_rolled_back=False) if is_itself else None
+    if probe.sighting.size < known_end:
+        held = frozenset(proof.frontiers_held - {row.offset})
+        proof = dataclasses.replace(proof, frontiers_held=held)
+    one = match(seen, row, proof)
+    if one is None:
+        return None
+    if is_itself or (row.fingerprint.length == model.FINGERPRINT_BYTES_MAX and proof.is_telling):
+        return one
+    return None if one.is_rolled_back else Start(seen, is_first_scan=False)
 
 
 def match(

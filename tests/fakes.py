@@ -175,6 +175,15 @@ class FakeFiles:
         node.data += data
         node.mtime_ns = self._tick()
 
+    def hold(self, node: Node) -> None:
+        """Open a file as another process does: its number is not given again."""
+        node.handles += 1
+
+    def let_go(self, node: Node) -> None:
+        """Close what another process held."""
+        node.handles -= 1
+        self._free(node)
+
     def truncate(self, node: Node, size: int) -> None:
         del node.data[size:]
         node.durable_bytes = min(node.durable_bytes, size)

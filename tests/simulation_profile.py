@@ -35,7 +35,7 @@ class Profile:
     @property
     def devices_change(self) -> bool:
         """A reboot gives device numbers anew; then a file is known by its path and inode."""
-        return not any(kind.startswith(("ren", "rot", "move")) for kind in self.writers)
+        return not any(kind.startswith(("ren", "rot", "move", "copyt")) for kind in self.writers)
 
     @property
     def is_clean(self) -> bool:
@@ -66,12 +66,15 @@ WRITERS = {
     "unlink": 1,
     "replace": 1,
     "copy": 1,
+    "copytruncate": 3,
+    "twin": 1,
     "link": 1,
     "make_directory": 1,
     "move_directory": 1,
     "plant": 1,
     "write_back": 2,
 }
+ROTATORS = ("copytruncate", "rotate", "rename_out", "write_back")
 ANSWERS = (
     "refuse_some",
     "refuse_all",
@@ -102,6 +105,10 @@ def draw_profile(chooser: random.Random) -> Profile:
         return [kind for kind in kinds if chooser.random() < share]
 
     writers = ["append", "create", *some(list(WRITERS), chooser.choice([0.2, 0.5, 1.0]))]
+    is_rotating = chooser.random() < 0.3
+    if is_rotating:  # the more of it, the less of all else
+        writers = [one for one in writers if chooser.random() < 0.5 or one in ROTATORS]
+        writers += ["append", "create", *some(ROTATORS * 3, 0.5)]
     max_buffer_bytes = chooser.choice([4, 40]) * (record_bytes_max + 150)
     if max_buffer_bytes < 5000 and "append_poison" in writers:
         writers.remove("append_poison")  # a buffer full of it blocks the flow, as it must
@@ -134,7 +141,7 @@ def draw_profile(chooser: random.Random) -> Profile:
         ),
         block_bytes=chooser.choice([70, 300, 1024**2]),
         lines_max=chooser.choice([2, 65536]),
-        head_bytes=chooser.choice([16, 1024]),
+        head_bytes=16 if is_rotating else chooser.choice([16, 1024]),
         operation_s=chooser.choice([0.0, 0.0, 0.01]),
     )
 

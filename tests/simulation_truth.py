@@ -77,6 +77,12 @@ class Content:
     cuts: set[int] = dataclasses.field(default_factory=set)  # sizes at which it fell silent
     covered: Ranges = dataclasses.field(default_factory=Ranges)  # delivered or dead-lettered
     repeatable: Ranges = dataclasses.field(default_factory=Ranges)  # may come again
+    source: Content | None = None  # what it is a copy of
+    is_rotated: bool = False  # its source was truncated when it was made: it stands for it
+    may_repeat: bool = False  # it may be read from 0 although its source was shipped
+    owed_bytes: int = 0  # of such a copy
+    known_by: frozenset[str] = frozenset()  # the tail_ids by which kagent can find it
+    rotated_from: tuple[str, ...] = ()  # under whose names it must be found, wherever it is
 
     def append(self, data: bytes) -> None:
         at = len(self.data)
@@ -114,7 +120,8 @@ class Truth:
         self.history: dict[int, list[Content]] = {}
         # By tail_id: number, and first and last index of the content that it began with. They
         # differ when a writer acted within the step that opened it.
-        self.origins: dict[str, tuple[int, int, int]] = {}
+        # One more for each file that a tail goes on in.
+        self.origins: dict[str, list[tuple[int, int, int]]] = {}
         self.places: dict[str, list[Content]] = {}  # by tail_id: where its records were found
         self.in_memory: list[tuple[Content, int]] = []  # destroyed, but read up to there before
         self.last_starts: dict[str, int] = {}  # by tail_id: of the record that came last
@@ -144,6 +151,7 @@ class Truth:
         old = self.current[node]
         new = self.note_created(node)
         new.append(bytes(old.data[:size]))
+        new.source = old.source
         new.skippable = min(size, old.skippable)
         new.last_append = old.last_append
         new.cuts = {cut for cut in old.cuts if cut <= size}
@@ -162,9 +170,10 @@ class Truth:
         self._indices = {number: len(all_) - 1 for number, all_ in self.history.items()}
 
     def note_tail(self, tail_id: str, number: int) -> None:
-        if tail_id not in self.origins:
+        origins = self.origins.setdefault(tail_id, [])
+        if not origins or origins[-1][0] != number:
             last = len(self.history[number]) - 1
-            self.origins[tail_id] = (number, self._indices.get(number, 0), last)
+            origins.append((number, self._indices.get(number, 0), last))
 
     def note_renewed(self, old: str, new: str) -> None:
         """Take in that a file goes on under another tail_id."""
@@ -197,7 +206,14 @@ class Truth:
     def _is_again(self, content: Content, start: int, end: int) -> bool:
         """Return whether bytes came before that nothing makes come again."""
         again = content.covered.within(start, end)
-        return any(content.repeatable.gaps(first, last) for first, last in again)
+        if any(content.repeatable.gaps(first, last) for first, last in again):
+            return True
+        source = content.source
+        if source is None or not content.is_rotated or content.may_repeat:
+            return False
+        return source.data[start:end] == content.data[start:end] and self._is_again(
+            source, start, end
+        )
 
     def note_destroyed(self, node: fakes.Node, position: int) -> None:
         """Bytes are about to be destroyed that kagent has read up to `position`."""
@@ -216,6 +232,9 @@ class Truth:
                     ranges.add(one.start, one.end)
         for contents in self.history.values():
             for content in contents:
+                if content.rotated_from:  # kagent knows no other names any more
+                    known = [rows[one].paths for one in content.known_by if one in rows]
+                    content.rotated_from = tuple(path for paths in known for path in paths)
                 ranges = settled.get(content, Ranges())
                 for start, end in content.covered.pairs:
                     for first, last in ranges.gaps(start, end):
@@ -236,9 +255,8 @@ class Truth:
 
     def check_row(self, row: model.Checkpoint) -> None:
         """S1: every byte below a saved offset was delivered, dead-lettered or dropped by rule."""
-        number, index, _ = self.origins[row.tail_id]
         problem = ""
-        for content in self.history[number][index:]:
+        for content in self._contents_of(row.tail_id):
             problem = self._row_problem(content, row)
             if not problem:
                 return
@@ -260,10 +278,12 @@ class Truth:
         """Return the bytes of [start, end) that are neither delivered nor may be dropped.
 
         What was delivered of another content counts when all bytes up to there are the same: that
-        is a file shortened, or rewritten with the same bytes, which nobody can tell apart.
+        is a file shortened, rewritten with the same bytes, or copied, which nobody can tell apart.
         """
         gaps = content.covered.gaps(start, end)
-        for other in self.history[content.number] if gaps else ():
+        for other in (one for several in self.history.values() for one in several):
+            if not gaps or other is content or other.data[:1] != content.data[:1]:
+                continue
             same = _common_prefix(other.data, content.data)
             twin = Ranges()
             twin.pairs = other.covered.within(0, same)
@@ -273,6 +293,7 @@ class Truth:
     def first_owed(self, content: Content) -> int:
         """Return the start of the first line that `start_at` may not skip."""
         candidates = self.history[content.number][: content.index + 1]
+        candidates += self.history[content.source.number] if content.source else []
         ends = [(one.skippable_lines_end, one) for one in candidates]
         return max(end for end, one in ends if one.data[:end] == content.data[:end])
 
@@ -296,6 +317,15 @@ class Truth:
                 f"{bytes(content.data[missing[0][0] : missing[0][1]])[:60]!r}"
             )
 
+    def check_generation(self, content: Content) -> None:
+        """L1: an older generation has been delivered but for what came after the silence."""
+        lines = bisect.bisect_right(content.line_ends, content.owed_bytes)
+        owed_end = content.line_ends[lines - 1] if lines else 0
+        for start, end in content.late.gaps(self.first_owed(content), owed_end):
+            missing = self.missing(content, start, end)
+            if missing:
+                raise BrokenError(f"L1 lost of a generation, inode {content.number}: {missing}")
+
     def check_in_memory(self) -> None:
         for content, position in self.in_memory:
             self.check_delivered(content, position, "destroyed but read bytes")
@@ -313,22 +343,36 @@ class Truth:
 
         There are several when a writer acted within the step that opened the file.
         """
-        number, index, last = self.origins[tail_id]
+        origins = self.origins[tail_id]
         if self.policy == "truncate" and len(data) == end - start + 1:
             data = data[:-1]
-        same = [one for one in self.history[number][index:] if one.data[start:end] == data]
+        same = [one for one in self._contents_of(tail_id) if one.data[start:end] == data]
         whole = [one for one in same if self._is_whole(one, start, end)]
         latest = self.places.get(tail_id, [])[-1:]
-        if index == last and latest and latest[0] in whole:
+        if all(index == last for _, index, last in origins) and latest and latest[0] in whole:
             return latest
         if whole:
-            possible = [one for one in whole if one.index <= last] or whole[:1]
+            lasts = {number: last for number, _, last in origins}
+            possible = [one for one in whole if one.index <= lasts[one.number]] or whole[:1]
             return sorted(possible, key=lambda one: self._is_again(one, start, end))
         lines = [one.line_at(start) for one in same]
         raise BrokenError(
             f"S4 {tail_id[:6]}:{start}-{end} {data[:60]!r}: "
             + (f"no whole line, the lines are {lines}" if same else "not the file's bytes")
         )
+
+    def places_of(self, tail_id: str) -> list[fakes.Node]:
+        """Return the files that hold now what a tail has read, as far as that was delivered."""
+        places = self.places.get(tail_id, ())
+        return [node for node, content in self.current.items() if content in places]
+
+    def _contents_of(self, tail_id: str) -> list[Content]:
+        """Return every content that a tail can have read."""
+        return [
+            content
+            for number, index, _ in self.origins[tail_id]
+            for content in self.history[number][index:]
+        ]
 
     def _is_whole(self, content: Content, start: int, end: int) -> bool:
         """S4: a record is a whole line, but for cut ones and the last of a silent file."""
@@ -350,7 +394,7 @@ class Truth:
     def _cuts(self, content: Content, line_start: int, end: int) -> list[int]:
         """Return where a silence may have cut a line, in the content or in its twins before."""
         cuts = {cut for cut in content.cuts if line_start < cut <= end}
-        for earlier in self.history[content.number][: content.index]:
+        for earlier in (one for several in self.history.values() for one in several if one.cuts):
             cuts.update(
                 cut
                 for cut in earlier.cuts - cuts

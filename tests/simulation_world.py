@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 
 import fakes
 from simulation_profile import draw_profile
-from simulation_truth import BrokenError, Truth
-from simulation_writers import DIRECTORIES, POISON, Writers
+from simulation_truth import BrokenError, Content, Truth
+from simulation_writers import DIRECTORIES, POISON, Writers, is_generation
 
 from kagent import (
     checkpoint,
@@ -85,7 +85,13 @@ class World:
         self.files.before = self._before
         self.files.closed = self._note_closed
         self.writers = Writers(
-            self.random, self.clock, self.files, self.truth, self.profile, self._note_destroyed
+            self.random,
+            self.clock,
+            self.files,
+            self.truth,
+            self.profile,
+            self._note_destroyed,
+            self._judge_copy,
         )
         self._settings = self._make_settings()
 
@@ -149,17 +155,64 @@ class World:
         """Tell the truth how far kagent has read bytes that are about to be destroyed."""
         if self.flow is None:
             return
+        for one in self._proven_tails(node):
+            self.truth.note_destroyed(node, one._frontier_at)
+
+    def _proven_tails(self, node: fakes.Node) -> list[tail.Tail]:
+        """Return the tail of a file if it knows the file as it is now."""
         content = self.truth.current[node]
-        for one in self.flow.roster.tails.values():
-            if one.state == "truncated" or one.handle is None:
-                continue
-            if self.files.handles[one.handle][0] is not node:
-                continue
+        return [
+            one
+            for one in (self.flow.roster.tails.values() if self.flow else ())
+            if one.handle is not None
+            and self.files.handles[one.handle][0] is node
             # Of a tail that has not noticed an earlier truncation the bytes are long destroyed.
-            if bytes(one._frontier) == bytes(
+            and bytes(one._frontier)
+            == bytes(
                 content.data[max(0, one._frontier_at - len(one._frontier)) : one._frontier_at]
-            ):
-                self.truth.note_destroyed(node, one._frontier_at)
+            )
+            and (one._frontier_at or (one._peek and content.data.startswith(one._peek)))
+        ]
+
+    def _judge_generations(self, rows: list[model.Checkpoint]) -> None:
+        """Decide which renamed files kagent must find by their rows."""
+        for row in rows:
+            if row.is_done or row.was_unlinked or row.tail_id not in self.truth.origins:
+                continue
+            number = self.truth.origins[row.tail_id][-1][0]
+            for node, names in self.writers.named.items():
+                if node.number != number or node not in self.truth.places_of(row.tail_id):
+                    continue
+                content = self.truth.current[node]
+                if any(is_generation(name, row.paths) for name in names):
+                    content.rotated_from, content.owed_bytes = row.paths, len(content.data)
+                    content.known_by = frozenset({row.tail_id})
+
+    def _judge_copy(self, node: fakes.Node, copy: Content, begun: float) -> None:
+        """Decide what kagent owes of the copy of a file that is truncated now."""
+        rows, _ = self.store.load(FLOW)
+        open_ones = [
+            (one.paths, one.tail_id, one._frontier_at) for one in self._proven_tails(node)
+        ]
+        kept = [
+            (row.paths, row.tail_id, row.offset)
+            for row in rows
+            if self.flow is None and not row.is_done
+        ]
+        known = [
+            (paths, tail_id, offset)
+            for paths, tail_id, offset in open_ones + kept
+            if any(number == node.number for number, _, _ in self.truth.origins[tail_id])
+        ]
+        copy.rotated_from = tuple(path for paths, _, _ in known for path in paths)
+        copy.known_by = frozenset(tail_id for _, tail_id, _ in known)
+        copy.owed_bytes = len(copy.data)
+        is_slow = self.clock.now - begun >= 50.0
+        has_doubt = self.profile.races or self.profile.file_faults or self.profile.crashes
+        size = len(copy.data)
+        copy.may_repeat = bool(is_slow or has_doubt) or not any(
+            self.profile.head_bytes <= offset <= size for _, _, offset in known
+        )
 
     # --- the agent ------------------------------------------------------------------------------
 
@@ -200,6 +253,7 @@ class World:
         self.truth.begin_step()
         self.flow.open(estate)
         self._note_tails()
+        self._judge_generations(estate.rows)
         return f"begins with {known} rows"
 
     def _submit(self, batch: model.Batch) -> None:
@@ -467,7 +521,9 @@ class World:
         """Check that a file that kagent gives up for good was delivered."""
         if self.is_closing or node.handles or node not in self.followed:
             return
-        if not self.writers.is_matching(node):
+        tails = self.flow.roster.tails.values() if self.flow else ()
+        is_tails = any(one.handle and one.handle not in self.files.handles for one in tails)
+        if is_tails and not self.writers.is_matching(node):
             self.truth.check_given_up(node)
 
     def _drain(self, steps: int) -> roster.Estate:
@@ -598,10 +654,17 @@ class World:
                 if self.writers.is_matching(node):
                     content = self.truth.current[node]
                     self.truth.check_delivered(content, content.complete_bytes, "a file")
+                else:
+                    self._check_generation(node)
             self._check_saved()
         except BrokenError as error:
             return error
         return None
+
+    def _check_generation(self, node: fakes.Node) -> None:
+        content = self.truth.current[node]
+        if any(is_generation(name, content.rotated_from) for name in self.writers.named[node]):
+            self.truth.check_generation(content)
 
     def _check_saved(self) -> None:
         assert self.flow is not None
@@ -611,7 +674,7 @@ class World:
             raise BrokenError("L3 never saved")
         for one in self.flow.roster.tails.values():
             row = self.store.rows.get((FLOW, one.tail_id))
-            if row is None or row.offset != one.position:
+            if one.state != "truncated" and (row is None or row.offset != one.position):
                 raise BrokenError(f"L3 {one.paths} at {one.position} is not saved: {row}")
 
     def _has_left_tails(self) -> bool:

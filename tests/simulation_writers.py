@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import fakes
 from simulation_profile import WRITERS, Profile
-from simulation_truth import Truth
+from simulation_truth import Content, Truth
 
 NAMES = ("/logs/a.log", "/logs/b.log", "/logs/c.log", "/logs/x/app.log", "/logs/y/app.log")
 DIRECTORIES = ("/logs", "/logs/x", "/gone")
@@ -28,10 +29,29 @@ def matches(path: str) -> bool:
     )
 
 
+def is_generation(name: str, paths: Iterable[str]) -> bool:
+    """Return whether `rotated: auto` means a name; written without kagent's own code."""
+    return any(name.startswith((f"{path}.", f"{path}-")) for path in paths) and not any(
+        "/" in name[len(path) :] for path in paths if name.startswith(path)
+    )
+
+
+@dataclasses.dataclass
+class _Copying:
+    """A copy under way."""
+
+    node: fakes.Node
+    source: Content
+    copy: fakes.Node
+    content: Content
+    begun: float
+
+
 class Writers:
     """All other processes; each action is a method, and `write` does a random one of them.
 
-    `destroying` is called with a file whose bytes are about to be destroyed.
+    `destroying` is called with a file whose bytes are about to be destroyed, `judge_copy` with one
+    that is about to be truncated, the content of its copy, and when that was begun.
     """
 
     def __init__(
@@ -42,6 +62,7 @@ class Writers:
         truth: Truth,
         profile: Profile,
         destroying: Callable[[fakes.Node], None],
+        judge_copy: Callable[[fakes.Node, Content, float], None],
     ) -> None:
         self.named: dict[fakes.Node, list[str]] = {}
         # When a file lost its last matching name. A short return that no scan saw changes nothing.
@@ -52,7 +73,9 @@ class Writers:
         self._truth = truth
         self._profile = profile
         self._destroying = destroying
+        self._judge_copy = judge_copy
         self._lines = 0
+        self._copying: list[_Copying] = []
         for directory in DIRECTORIES:
             files.make_directory(directory)
 
@@ -228,10 +251,73 @@ class Writers:
             return None
         data = bytes(node.data)
         copy = self._files.create(path)
-        self._truth.note_created(copy)
+        self._truth.note_created(copy).source = self._truth.current[node]
         self.note_names()
         self.put(copy, data)
         return f"inode {node.number} to {path} inode {copy.number}"
+
+    def _copytruncate(self) -> str | None:
+        """Copy a file bit by bit, then truncate it: in one go, or with others in between."""
+        if not self._copying or self._random.random() < 0.2:
+            name = self.a_name()
+            if name is None or not matches(name):
+                return None
+            path = self._generation(name)
+            if not self._is_free(path):
+                return None
+            node = self._files.find(name)
+            copy = self._files.create(path)
+            self._files.hold(node)
+            self._files.hold(copy)
+            content = self._truth.note_created(copy)
+            content.source = self._truth.current[node]
+            content.skippable = content.source.skippable
+            self._copying.append(_Copying(node, content.source, copy, content, self._clock.now))
+            self.note_names()
+            if self._random.random() < 0.3:
+                return f"begins {name} to {path} inode {copy.number}"
+        one = self._random.choice(self._copying)
+        said = f"inode {one.node.number} to {self.named.get(one.copy)} inode {one.copy.number}"
+        steps = self._random.choice([1, 2, 1000])
+        for _ in range(steps):
+            done = self._copy_on(one)
+            if done:
+                self._copying.remove(one)
+                self._files.let_go(one.node)
+                self._files.let_go(one.copy)
+                return f"{said} {done}"
+        return f"{said}, {len(one.copy.data)} bytes"
+
+    def _copy_on(self, one: _Copying) -> str:
+        """Do one step of a copy; return how it ended, if it did."""
+        current = self._truth.current
+        if current.get(one.copy) is not one.content or current.get(one.node) is not one.source:
+            return "given up"
+        at = len(one.copy.data)
+        if bytes(one.copy.data) != bytes(one.node.data[:at]):
+            return "spoilt"
+        chunk = bytes(one.node.data[at : at + self._random.choice([7, 64, 4096])])
+        if chunk:
+            self._files.append(one.copy, chunk)
+            self._truth.note_appended(one.copy, chunk, self._clock.now, is_late=False)
+            return ""
+        if self._random.random() < 0.1:  # what is written now is lost
+            self.put(one.node, self.line())
+        one.content.is_rotated = True
+        one.content.cuts.add(at)
+        self._judge_copy(one.node, one.content, one.begun)
+        self._truncate_to(one.node, 0)
+        return f"done with {at} bytes"
+
+    def _twin(self) -> str | None:
+        """Create a file that holds nothing but what all of them begin with."""
+        path = self._random.choice(NAMES)
+        if not self._is_free(path):
+            return None
+        node = self._files.create(path)
+        self._truth.note_created(node)
+        self.note_names()
+        return self.put(node, b"# the fields are: everything\n" * self._random.choice([1, 2, 40]))
 
     def _link(self) -> str | None:
         name = self.a_name()
@@ -302,6 +388,12 @@ class Writers:
         self.named = {}
         for path, node in self._files.files():
             self.named.setdefault(node, []).append(path)
+        for node, content in self._truth.current.items():
+            names = self.named.get(node, [])
+            if content.rotated_from and not any(
+                matches(name) or is_generation(name, content.rotated_from) for name in names
+            ):
+                content.rotated_from, content.may_repeat = (), True
         for node in self._truth.current:
             if not self.is_matching(node):
                 self.left_at.setdefault(node, self._clock.now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 import sqlite3
@@ -213,3 +214,26 @@ def test_value_that_we_did_not_write_is_damage(store: checkpoint.CheckpointStore
 
     with pytest.raises(errors.CheckpointError, match="is damaged: "):
         store.load("web")
+
+
+def test_database_of_an_older_release_is_upgraded(tmp_path: Path) -> None:
+    """Columns are added with their defaults, after the file was copied beside itself."""
+    path = tmp_path / "checkpoints.db"
+    with contextlib.closing(checkpoint.CheckpointStore(str(tmp_path))) as store:
+        store.open()
+        store.write([model.FlowSnapshot("web", 1, (EXAMPLE,))])
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("ALTER TABLE checkpoint DROP COLUMN is_done")
+        database.execute("PRAGMA user_version = 1000")
+
+    with contextlib.closing(checkpoint.CheckpointStore(str(tmp_path))) as store:
+        store.open()
+        loaded, _ = store.load("web")
+        done = dataclasses.replace(EXAMPLE, is_done=True)
+        store.write([model.FlowSnapshot("web", 2, (done,))])
+        reloaded, _ = store.load("web")
+
+    assert [EXAMPLE] == loaded
+    assert [done] == reloaded
+    with contextlib.closing(sqlite3.connect(tmp_path / "checkpoints.db.1000")) as copy:
+        assert [(1,)] == copy.execute("SELECT count(*) FROM checkpoint").fetchall()

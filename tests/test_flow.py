@@ -327,6 +327,7 @@ def test_truncated_file_is_read_from_its_start() -> None:
     rig.go_on()
 
     assert rig.accepted == [b"one\n", b"new\n"]
+    rig.go_on(LONG_S)
     assert len(rig.flow.roster.tails) == 1
     assert rig.flow.counters.abandoned_bytes == 4
 

@@ -38,6 +38,7 @@ LAYERS = {
     "patterns": 1,
     "firstscan": 1,
     "proof": 1,
+    "kept": 1,
     "generations": 1,
     "framing": 1,
     "transcode": 1,
@@ -71,6 +72,8 @@ LAYERS = {
     "config": 3,
     "opening": 3,
     "shipped": 3,
+    "copies": 3,
+    "lost": 3,
     "roster": 3,
     "burying": 3,
     "preprocessing": 3,
@@ -104,6 +107,10 @@ WITHIN_A_LAYER = {
     ("scanning", "listings"): "which directories are listed is a part of which files are found",
     ("scanning", "looking"): "and so is which of them are looked at",
     ("roster", "opening"): "the tails of a flow are opened by a part of it",
+    ("roster", "copies"): "what a new file is a copy of is asked before it is read",
+    ("roster", "lost"): "what became of a file is looked for at each scan",
+    ("lost", "opening"): "generations are opened and proved as other files are",
+    ("generations", "patterns"): "where generations are is said by a pattern",
     ("model", "errors"): "a receipt carries the error that set it back; errors knows nothing",
     ("multiline", "userpattern"): "its patterns may be the operator's",
     ("patternparts", "userpattern"): "the parts of such a pattern are such patterns",
@@ -130,13 +137,14 @@ ENGINE = {
     "listings", "looking",
     "kpl",
     "values", "burying", "keys", "spread", "preprocessing", "userpattern", "patternparts",
+    "kept", "copies", "lost", "generations",
 }  # fmt: skip
 WORLDLY = {
     "asyncio", "fcntl", "glob", "mmap", "pathlib", "select", "shutil", "signal", "socket",
     "subprocess", "tempfile", "time",
 }  # fmt: skip
 HARMLESS = {  # what the engine may use of modules that also touch the world
-    "os": {"path.basename", "path.dirname", "path.join"},
+    "os": {"path.basename", "path.dirname", "path.join", "path.split", "path.splitext"},
     "io": {"BytesIO"},
     "threading": {"Event"},  # the type in Clock.wait
 }
@@ -146,6 +154,7 @@ LONG_FILES = {
     "batch.py": "the table of service, the filling of a request and its division are one law",
     "discovery.py": "the options of a source, and the walk over what they name",
     "flow.py": "one step of a flow, read from top to bottom",
+    "tracking.py": "the table that says which file is which, and the code that obeys it",
     "model.py": "the nouns and seams on one page, mostly docstrings",
     "roster.py": "the life of a tail: what is there, read, settled and saved share one state",
     "pack.py": "which lines share a record, its bytes, and how they come out again are one law",

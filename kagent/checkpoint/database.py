@@ -21,9 +21,9 @@ from kagent import errors
 
 _APPLICATION_ID = 0x6B61676E  # "kagn", by which file(1) and we know the file
 # user_version is 1000 * major + minor. A minor adds columns, and any release of the same major
-# opens it. There is no minor but 0 yet; the first upgrade copies the file beside itself before.
+# opens it; the file is copied beside itself before columns are added.
 _MAJOR = 1
-_USER_VERSION = 1000 * _MAJOR
+_USER_VERSION = 1000 * _MAJOR + 1  # 1: checkpoint.is_done
 _LOCK = "lock"
 _BUSY_TIMEOUT_S = 1.0
 _WAL_BYTES_MAX = 4 * 1024**2
@@ -85,6 +85,7 @@ def open_database(path: str, schema: str) -> sqlite3.Connection:
         database = _connect(path)
         try:
             _verify(path, database)
+            _upgrade(path, database, schema)
         except BaseException:
             database.close()
             raise
@@ -149,6 +150,32 @@ def _create(path: str, schema: str) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _upgrade(path: str, database: sqlite3.Connection, schema: str) -> None:
+    """Add the columns that an older release did not know, each with its default."""
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version >= _USER_VERSION:
+        return
+    copy = f"{path}.{version}"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(copy)  # of an upgrade that a crash cut short
+    database.execute("VACUUM INTO ?", (copy,))
+    with contextlib.closing(sqlite3.connect(":memory:")) as reference:
+        reference.executescript(schema)
+        missing = [
+            (table, name, kind, default)
+            for (table,) in reference.execute("SELECT name FROM sqlite_master").fetchall()
+            for _, name, kind, _, default, _ in reference.execute(f"PRAGMA table_info({table})")
+            if name not in {known[1] for known in database.execute(f"PRAGMA table_info({table})")}
+        ]
+    database.execute("BEGIN IMMEDIATE")
+    for table, name, kind, default in missing:
+        database.execute(
+            f"ALTER TABLE {table} ADD COLUMN {name} {kind} NOT NULL DEFAULT {default}"
+        )
+    database.execute(f"PRAGMA user_version = {_USER_VERSION}")
+    database.execute("COMMIT")
 
 
 def _connect(path: str) -> sqlite3.Connection:

@@ -42,6 +42,7 @@ CREATE TABLE checkpoint (
     split_digest TEXT NOT NULL,
     size INTEGER NOT NULL,           -- when last looked at
     unseen_s REAL NOT NULL,
+    is_done INTEGER NOT NULL DEFAULT 0,  -- nothing of it is expected any more
     PRIMARY KEY (flow, tail_id)
 ) WITHOUT ROWID;
 """
@@ -61,6 +62,7 @@ _VALUES = (
     "split_digest",
     "size",
     "unseen_s",
+    "is_done",
 )
 # Nothing but the names above goes into the text of the statement.
 UPSERT = f"""
@@ -102,6 +104,7 @@ def row_of(flow: str, checkpoint: model.Checkpoint) -> dict[str, object]:
         "split_digest": checkpoint.split_digest,
         "size": checkpoint.size,
         "unseen_s": checkpoint.unseen_s,
+        "is_done": checkpoint.is_done,
     }
 
 
@@ -129,6 +132,7 @@ def checkpoint_of(row: sqlite3.Row) -> model.Checkpoint:
         split_digest=row["split_digest"],
         size=row["size"],
         unseen_s=row["unseen_s"],
+        is_done="is_done" in row.keys() and bool(row["is_done"]),  # noqa: SIM118 -- a Row has no `in`
     )
 
 

@@ -1,0 +1,160 @@
+"""Is a new file a copy of one that is known? Reads what `tracking.recognise` must know of it.
+
+A file that is to be read from 0 may be what copytruncate makes of a followed file, a compressed
+generation of one, or one that was restored. All of them begin like the file they come from, so
+each tail of which a whole fingerprint was read is found by its first bytes, each kept row by its
+fingerprint; only those that agree are compared further. Decides nothing by itself.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping
+
+from kagent import generations, kept, model, proof, tail, tracking
+
+HOLD_S = 60.0  # how long what may be a copy under way may stand still
+_KEY_BYTES = 64
+
+
+class SourceTruncatedError(Exception):
+    """A file turned out to be truncated while a new one was compared with it."""
+
+    def __init__(self, source: tail.Tail) -> None:
+        super().__init__(source.tail_id)
+        self.source = source
+
+
+@dataclasses.dataclass(slots=True)
+class Answer:
+    """What a new file is, and the sources that it begins like but of which too little was read."""
+
+    decision: tracking.Resume | tracking.Hold | None
+    alike: list[str] = dataclasses.field(default_factory=list)
+
+
+class Copies:
+    """Finds what new files are copies of; owned by the flow's roster."""
+
+    def __init__(
+        self,
+        files: model.Files,
+        rotated: generations.Rotated,
+        tails: Mapping[str, tail.Tail],
+        truncated: Mapping[str, tail.Tail],
+    ) -> None:
+        """Know no file yet; the tails are the roster's, whatever becomes of them."""
+        self.upheavals = 0  # files that were truncated or let go: answers may differ since
+        self._files = files
+        self._rotated = rotated
+        self._tails = tails
+        self._truncated = truncated
+        self._heads: list[tuple[bytes, str]] = []  # sorted
+        self._known: set[str] = set()
+        self._unreadable: list[str] = []
+
+    def note(self, one: tail.Tail) -> None:
+        """Take in a tail of which something was read."""
+        if one.tail_id not in self._known and one.position >= model.FINGERPRINT_BYTES_MAX:
+            if len(self._heads) > 2 * len(self._tails) + 100:
+                self._heads = [item for item in self._heads if item[1] in self._tails]
+                self._known = {tail_id for _, tail_id in self._heads}
+            bisect.insort(self._heads, (one.head[:_KEY_BYTES], one.tail_id))
+            self._known.add(one.tail_id)
+
+    def ask(
+        self,
+        one: tail.Tail,
+        rows: kept.Rows,
+        is_there: Callable[[model.Checkpoint], bool],
+    ) -> Answer:
+        """Return what a file that nothing was read of may be a copy of.
+
+        Args:
+            one: The file.
+            rows: Checkpoints that no tail holds.
+            is_there: Whether the file of such a checkpoint is where it was.
+
+        Raises:
+            SourceTruncatedError: a source is not what it was; ask again when that is settled.
+            TruncatedError, OSError: of the file itself.
+        """
+        assert one.handle is not None
+        size = one.size
+        head = self._files.read(one.handle, 0, min(size, model.FINGERPRINT_BYTES_MAX))
+        self._unreadable.clear()
+        sources = [*self._open_sources(one, head), *self._kept_sources(one, head, rows, is_there)]
+        if self._unreadable:
+            return Answer(tracking.Hold(tuple(self._unreadable)))
+        if not sources:
+            return Answer(None, self._short_sources(one))
+        evidence = {
+            source.checkpoint.tail_id: proof.gather_evidence(
+                self._files, one.handle, source.checkpoint
+            )
+            for source in sources
+        }
+        seen = one.sightings()
+        decision = tracking.recognise(seen, sources, evidence)
+        return Answer(decision, [] if decision else self._short_sources(one))
+
+    def _open_sources(self, one: tail.Tail, head: bytes) -> Iterator[tracking.Source]:
+        key = head[:_KEY_BYTES]
+        at = bisect.bisect_left(self._heads, (key, ""))
+        while at < len(self._heads) and self._heads[at][0].startswith(key):
+            source = self._tails.get(self._heads[at][1])
+            at += 1
+            if source is None or source is one or not self._is_near(one, source.paths):
+                continue
+            if source.state == "truncated":
+                if not source.is_spent:
+                    yield tracking.Source(source.facts(), is_gone=True, known_end=source.known_end)
+                continue
+            try:
+                facts = source.facts_below(one.size)
+            except tail.TruncatedError:
+                raise SourceTruncatedError(source) from None
+            except OSError:
+                self._unreadable.append(source.tail_id)  # said where it is read
+                continue
+            yield tracking.Source(facts, is_gone=False)
+
+    def _kept_sources(
+        self,
+        one: tail.Tail,
+        head: bytes,
+        rows: kept.Rows,
+        is_there: Callable[[model.Checkpoint], bool],
+    ) -> Iterator[tracking.Source]:
+        if len(head) < model.FINGERPRINT_BYTES_MAX:
+            return
+        for row in rows.begin_like(model.Fingerprint(len(head), proof.digest(head))):
+            if row.offset >= model.FINGERPRINT_BYTES_MAX and self._is_near(one, row.paths):
+                yield tracking.Source(row, is_gone=not is_there(row))
+
+    def _short_sources(self, one: tail.Tail) -> list[str]:
+        """Return truncated tails that the file begins like, of which too little was read."""
+        assert one.handle is not None
+        alike = []
+        for source in self._truncated.values():
+            if source.is_spent:
+                continue
+            facts = source.facts()
+            if not 0 < facts.offset < model.FINGERPRINT_BYTES_MAX or facts.offset > one.size:
+                continue
+            if not self._is_near(one, source.paths):
+                continue
+            found = proof.gather_evidence(self._files, one.handle, facts)
+            if found.fingerprint_holds and facts.offset in found.frontiers_held:
+                alike.append(source.tail_id)
+        return alike
+
+    def _is_near(self, one: tail.Tail, paths: tuple[str, ...]) -> bool:
+        """Return whether a file is where a copy of one with those paths may be."""
+        directories = set(map(os.path.dirname, paths))
+        return any(
+            os.path.dirname(path) in directories or self._rotated.names(paths, path)
+            for path in one.paths + one.former_paths
+        )

@@ -1,0 +1,254 @@
+"""Where did the rest of a file go? Searches the generations that `rotated` names.
+
+A file is lost when its descriptor is of no use any more and something of it may be unread: it was
+truncated, or it is a checkpoint's and no scan sees it. Each scan looks for it, through one index
+of names a directory, until it is found or given up:
+
+    what a generation is                             decision
+    a checkpoint's file, by inode, and its proofs    that one's, and resumed at its offset if it
+      hold                                             is lost
+    a whole fingerprint and the frontier hold        its copy: resumed there
+    a whole fingerprint and an older frontier f      a copy that ended before: resumed at f as a
+                                                       new tail
+    it begins with all of the few bytes that were    read from 0
+      shipped, less than a whole fingerprint
+    unknown, and written to after the one that was   younger generations, which nobody saw: read
+      found, or after the checkpoint if none was       from 0, oldest first
+    anything else                                    left alone
+
+Generations that match the flow's patterns are none of its business: scans see them. Opens files
+and reads proofs through the Opener; changes no tail and no row.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
+
+from kagent import generations, model, opening, scanning, tracking
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LostFile:
+    """What is looked for: what its generation must hold, and the base of its paths.
+
+    What is shorter than `known_end` does not continue it whole. `is_open`: its file is there, but
+    nothing of it was read, so that it may hold other content by now: only younger generations are
+    looked for, once.
+    """
+
+    checkpoint: model.Checkpoint
+    base: str
+    known_end: int = 0
+    is_open: bool = False
+
+
+@dataclasses.dataclass(slots=True)
+class Finding:
+    """A generation to be opened, and the lost file that it belongs to.
+
+    `is_its`: it holds the lost file's rest. Findings of one lost file come oldest first.
+    """
+
+    decision: tracking.Resume | tracking.Start
+    lost: LostFile
+    is_its: bool
+
+
+@dataclasses.dataclass(slots=True)
+class Search:
+    """What one search found; one that is not clean could not look everywhere."""
+
+    findings: list[Finding] = dataclasses.field(default_factory=list)
+    is_clean: bool = True
+
+
+_Look = tuple[str, model.FileIdentity, int, int]
+
+
+class Searcher:
+    """Searches for the lost files of one flow; owned by its roster."""
+
+    def __init__(
+        self,
+        rotated: generations.Rotated,
+        files: model.Files,
+        clock: model.Clock,
+        opener: opening.Opener,
+    ) -> None:
+        """Look at nothing yet."""
+        self._rotated = rotated
+        self._opener = opener
+        self._files = files
+        self._clock = clock
+        self._scanner = scanning.Scanner((), (), files, clock)
+        self._judged: set[_Look] = set()  # what was compared, to no avail
+        self._swept: set[str] = set()  # tail_ids whose younger generations were taken in
+        self._owned: set[model.FileIdentity] = set()  # generations that are a checkpoint's file
+
+    def search(
+        self,
+        lost: Sequence[LostFile],
+        is_ours: Callable[[model.FileIdentity], bool],
+        located: Callable[[model.FileIdentity], Sequence[model.Checkpoint]],
+    ) -> Search:
+        """Look for lost files once.
+
+        Args:
+            lost: The files, older ones first.
+            is_ours: Whether a file is open, or has a path that the flow's patterns match.
+            located: Returns the checkpoints whose file may be the one with an identity.
+        """
+        result = Search()
+        if not lost:
+            self._judged.clear()
+            self._swept.clear()
+            return result
+        self._swept.intersection_update(one.checkpoint.tail_id for one in lost)
+        candidates = self._candidates(lost, is_ours, result)
+        found = self._find_themselves(lost, candidates, located, result)
+        taken = {one.decision.sightings[0].identity for one in found.values()}
+        taken |= self._owned
+        looks: set[_Look] = set()
+        for one in lost:
+            if one.checkpoint.tail_id in found or one.is_open:
+                continue
+            best = self._find_copy(one, candidates[one.checkpoint.tail_id], taken, looks, result)
+            if best is not None:
+                taken.add(best.decision.sightings[0].identity)
+                found[one.checkpoint.tail_id] = best
+        self._judged &= looks
+        for one in lost:
+            its = found.get(one.checkpoint.tail_id)
+            result.findings += [its] if its is not None else []
+            if its is not None or one.is_open or one.checkpoint.tail_id not in self._swept:
+                self._sweep(one, its, candidates[one.checkpoint.tail_id], taken, result)
+        return result
+
+    def _sweep(
+        self,
+        one: LostFile,
+        its: Finding | None,
+        candidates: Sequence[model.Sighting],
+        taken: set[model.FileIdentity],
+        result: Search,
+    ) -> None:
+        """Take in the unknown generations that are younger than a lost file."""
+        if result.is_clean and not one.is_open:
+            self._swept.add(one.checkpoint.tail_id)
+        for sighting in candidates:
+            if sighting.identity not in taken and _is_younger(sighting, one, its):
+                taken.add(sighting.identity)
+                start = tracking.Start((sighting,), is_first_scan=False)
+                result.findings.append(Finding(start, one, is_its=False))
+
+    def retry(self, tail_id: str) -> None:
+        """Look again for the younger generations of a lost file: one could not be opened."""
+        self._swept.discard(tail_id)
+
+    def _candidates(
+        self,
+        lost: Sequence[LostFile],
+        is_ours: Callable[[model.FileIdentity], bool],
+        result: Search,
+    ) -> dict[str, list[model.Sighting]]:
+        """Return the generations that there may be of each lost file, by age."""
+        owners: dict[str, set[str]] = collections.defaultdict(set)
+        parsed = {}
+        for one in lost:
+            for path in one.checkpoint.paths:
+                pattern = self._rotated.pattern(path, one.base)
+                parsed[pattern.text] = pattern
+                owners[pattern.text].add(one.checkpoint.tail_id)
+        if set(parsed) != {pattern.text for pattern in self._scanner.patterns}:
+            self._scanner = scanning.Scanner(parsed.values(), (), self._files, self._clock)
+        scan = self._scanner.scan()
+        result.is_clean = not scan.unknown
+        candidates: dict[str, list[model.Sighting]] = collections.defaultdict(list)
+        for sighting in sorted(scan.sightings, key=_age):
+            if is_ours(sighting.identity):
+                continue
+            for tail_id in {owner for text in sighting.patterns for owner in owners[text]}:
+                candidates[tail_id].append(sighting)
+        return candidates
+
+    def _find_themselves(
+        self,
+        lost: Sequence[LostFile],
+        candidates: dict[str, list[model.Sighting]],
+        located: Callable[[model.FileIdentity], Sequence[model.Checkpoint]],
+        result: Search,
+    ) -> dict[str, Finding]:
+        """Find the lost files that only have another name; note whose the generations are."""
+        by_id = {one.checkpoint.tail_id: one for one in lost}
+        sightings = {one.identity: one for several in candidates.values() for one in several}
+        found: dict[str, Finding] = {}
+        self._owned = set()
+        for sighting in sightings.values():
+            matches = []
+            for row in located(sighting.identity):
+                known_end = by_id[row.tail_id].known_end if row.tail_id in by_id else 0
+                probe = tracking.Probe(sighting, row)
+                if not (probe.is_needed or self._rotated.names(row.paths, sighting.path)):
+                    continue  # an inode alone, under a name that is not its own, is no reason
+                proof = self._opener.gather(probe) if probe.is_needed else None
+                if probe.is_needed and proof is None:
+                    result.is_clean = False
+                    self._owned.add(sighting.identity)  # by whom, a later scan says
+                    continue
+                match = tracking.generation(probe, proof, known_end, is_itself=True)
+                if isinstance(match, tracking.Resume):
+                    matches.append(match)
+            if not matches:
+                continue
+            best = max(matches, key=lambda one: (not one.is_rolled_back, one.offset))
+            self._owned.add(sighting.identity)
+            if best.checkpoint.tail_id in by_id:
+                owner = by_id[best.checkpoint.tail_id]
+                found[best.checkpoint.tail_id] = Finding(best, owner, is_its=True)
+        return found
+
+    def _find_copy(
+        self,
+        one: LostFile,
+        candidates: Sequence[model.Sighting],
+        taken: Collection[model.FileIdentity],
+        looks: set[_Look],
+        result: Search,
+    ) -> Finding | None:
+        """Return the generation that is a copy of a lost file, None if there is none."""
+        row = one.checkpoint
+        matches: list[tuple[tuple[bool, bool, int], Finding]] = []
+        for sighting in candidates:
+            look = (row.tail_id, sighting.identity, sighting.size, sighting.mtime_ns)
+            looks.add(look)
+            if sighting.identity in taken or look in self._judged:
+                continue
+            probe = tracking.Probe(sighting, row)
+            proof = self._opener.gather(probe) if probe.is_needed else None
+            if probe.is_needed and proof is None:
+                result.is_clean = False
+                continue
+            decision = tracking.generation(probe, proof, one.known_end, is_itself=False)
+            if decision is None:
+                self._judged.add(look)
+                continue
+            is_resumed = isinstance(decision, tracking.Resume)
+            is_whole = isinstance(decision, tracking.Resume) and not decision.is_rolled_back
+            rank = (is_whole, is_resumed, sighting.mtime_ns)
+            matches.append((rank, Finding(decision, one, is_its=True)))
+        return max(matches, key=lambda item: item[0], default=(None, None))[1]
+
+
+def _age(sighting: model.Sighting) -> tuple[int, str]:
+    return sighting.mtime_ns, sighting.path
+
+
+def _is_younger(sighting: model.Sighting, one: LostFile, its: Finding | None) -> bool:
+    """Return whether a generation was written to after a lost file."""
+    if its is not None and one.checkpoint.offset:  # at 0 nothing proves that it is the same
+        return _age(sighting) > _age(its.decision.sightings[0])
+    if one.checkpoint.offset < model.FINGERPRINT_BYTES_MAX:
+        return sighting.mtime_ns >= one.checkpoint.mtime_ns
+    return sighting.mtime_ns > one.checkpoint.mtime_ns

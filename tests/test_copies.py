@@ -1,0 +1,159 @@
+"""Copytruncate on a real file system: its copy is found by content and finished."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+from lost_rig import Rig
+
+
+def copy_and_truncate(rig: Rig, name: str, copy: str) -> None:
+    shutil.copyfile(rig.directory / name, rig.directory / copy)
+    with open(rig.directory / name, "ab") as file:
+        file.truncate(0)
+
+
+@pytest.mark.parametrize("copy", ["a.log.1", "a-1.log"], ids=["outside", "inside the pattern"])
+def test_rest_is_read_from_the_copy(tmp_path: Path, copy: str) -> None:
+    """What was not read when a file was truncated comes from its copy; nothing comes twice."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    lines += rig.write("a.log", 30, 60)
+    copy_and_truncate(rig, "a.log", copy)
+    lines += rig.write("a.log", 60, 70)
+    rig.go_on()
+
+    assert sorted(lines) == sorted(rig.accepted)
+
+
+@pytest.mark.parametrize("copy", ["a.log.1", "a-1.log"], ids=["outside", "inside the pattern"])
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_rest_is_read_from_a_copy_that_was_made_while_kagent_was_down(
+    tmp_path: Path, copy: str, end: str
+) -> None:
+    """The checkpoint is found again by the copy's content, and continued there."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    getattr(rig, end)()
+    lines += rig.write("a.log", 30, 60)
+    copy_and_truncate(rig, "a.log", copy)
+    lines += rig.write("a.log", 60, 170)
+    rig.begin()
+    rig.go_on()
+
+    assert sorted(lines) == sorted(rig.accepted)
+
+
+def test_copy_under_way_is_held_until_its_source_is_truncated(tmp_path: Path) -> None:
+    """A copy inside the pattern that grows over many scans is not read before it is complete."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 60)
+    rig.go_on()
+    lines += rig.write("a.log", 60, 65)
+    whole = (tmp_path / "a.log").read_bytes()
+
+    for size in (10, 1030, 3000, len(whole)):
+        (tmp_path / "a-1.log").write_bytes(whole[:size])
+        rig.go_on(3.0)
+        assert len(rig.accepted) == 65
+    with open(tmp_path / "a.log", "ab") as file:
+        file.truncate(0)
+    lines += rig.write("a.log", 65, 70)
+    rig.go_on()
+
+    assert sorted(lines) == sorted(rig.accepted)
+    assert len(rig.flow.roster.tails) == 2
+
+
+def test_copy_of_a_file_that_goes_on_is_a_file_of_its_own(tmp_path: Path) -> None:
+    """`cp a.log b.log` within the pattern: b.log is shipped when nothing happened for a minute."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    shutil.copyfile(tmp_path / "a.log", tmp_path / "b.log")
+    rig.go_on(50.0)
+    early = list(rig.accepted)
+    rig.go_on(20.0)
+
+    assert lines == early
+    assert sorted(2 * lines) == sorted(rig.accepted)
+
+
+def test_copy_that_ended_before_the_truncation_is_not_read_again(tmp_path: Path) -> None:
+    """Copytruncate's own race: what was read after the copy's end is in it no more."""
+    rig = Rig(tmp_path)
+    lines = []
+    for at in range(0, 30, 5):
+        lines += rig.write("a.log", at, at + 5)
+        rig.go_on()
+
+    shutil.copyfile(tmp_path / "a.log", tmp_path / "a.log.1")
+    lines += rig.write("a.log", 30, 40)
+    rig.go_on()
+    with open(tmp_path / "a.log", "ab") as file:
+        file.truncate(0)
+    lines += rig.write("a.log", 40, 45)
+    rig.go_on()
+
+    assert sorted(set(rig.accepted)) == sorted(lines)
+    assert len(rig.accepted) <= len(lines) + 10
+
+
+def test_small_file_is_read_again_from_its_copy(tmp_path: Path) -> None:
+    """Fewer than 1024 bytes are too few to know a copy by: all of it comes again."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 5)
+    rig.go_on()
+
+    more = rig.write("a.log", 5, 9)
+    copy_and_truncate(rig, "a.log", "a.log.1")
+    rig.go_on()
+
+    assert sorted(2 * lines + more) == sorted(rig.accepted)
+
+
+def test_rest_that_is_nowhere_is_given_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After `> file` the rest is looked for as long as rotate_wait, then said to be lost."""
+    rig = Rig(tmp_path)
+    rig.write("a.log", 0, 30)
+    rig.go_on()
+    with open(tmp_path / "a.log", "ab") as file:
+        file.write(b"half a line")
+    rig.go_on()
+
+    with open(tmp_path / "a.log", "ab") as file:
+        file.truncate(0)
+    rig.go_on(290.0)
+    early = rig.flow.counters.abandoned_bytes
+    rig.go_on(20.0)
+
+    assert early == 0
+    assert rig.flow.counters.abandoned_bytes == 11
+    (said,) = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
+    assert "bytes lost flow=web" in said
+    assert "offset=3000 bytes=11" in said
+    assert len(rig.flow.roster.tails) == 1
+
+
+def test_file_of_one_byte_value_is_no_proof(tmp_path: Path) -> None:
+    """A file that is one byte repeated has no copy: another one like it is shipped as its own."""
+    rig = Rig(tmp_path)
+    (tmp_path / "a.log").write_bytes(b"\n" * 5000)
+    rig.go_on()
+
+    with open(tmp_path / "a.log", "ab") as file:
+        file.truncate(0)
+    (tmp_path / "b.log").write_bytes(b"\n" * 5000)
+    rig.go_on()
+
+    assert len(rig.accepted) == 10000

@@ -1,0 +1,179 @@
+"""What became of a file while kagent was down, on a real file system: found, and read on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from lost_rig import Rig
+
+
+def age(path: Path, seconds: float) -> None:
+    """Make a file older than it is, as one is that nobody wrote to."""
+    found = path.stat()
+    os.utime(path, (found.st_atime, found.st_mtime - seconds))
+
+
+@pytest.mark.parametrize("size", [5, 30], ids=["few bytes", "many bytes"])
+@pytest.mark.parametrize(
+    "name", ["a.log.1", "a.log-20261126", "a.log-20261126-1795651200", "a.log.old"]
+)
+def test_file_renamed_out_of_the_pattern_is_read_on(tmp_path: Path, name: str, size: int) -> None:
+    """Its inode and its content say which it is, whatever date is in its name."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, size)
+    rig.go_on()
+
+    rig.kill()
+    lines += rig.write("a.log", size, 60)
+    os.rename(tmp_path / "a.log", tmp_path / name)
+    lines += rig.write("a.log", 60, 70)
+    rig.begin()
+    rig.go_on()
+
+    assert sorted(lines) == sorted(rig.accepted)
+
+
+def test_generations_that_nobody_saw_are_read_oldest_first(tmp_path: Path) -> None:
+    """Rotated three times while kagent was down: the rest, then what came and went meanwhile."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    rig.stop()
+    lines += rig.write("a.log", 30, 40)
+    os.rename(tmp_path / "a.log", tmp_path / "a.log.3")
+    lines += rig.write("a.log.2", 40, 50)
+    lines += rig.write("a.log.1", 50, 60)
+    for number in (1, 2, 3):
+        age(tmp_path / f"a.log.{number}", 60.0 * number)
+    rig.begin()
+    rig.go_on()
+    lines += rig.write("a.log", 60, 70)
+    rig.go_on()
+
+    assert lines == rig.accepted
+
+
+def test_generations_that_were_shipped_are_not_read_again(tmp_path: Path) -> None:
+    """What kagent saw to its end before is known by its row, in this life and in the next."""
+    rig = Rig(tmp_path, rotate_wait="10s")
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+    os.rename(tmp_path / "a.log", tmp_path / "a.log.1")
+    lines += rig.write("a.log", 30, 50)
+    rig.go_on(30.0)
+
+    rig.stop()
+    os.rename(tmp_path / "a.log.1", tmp_path / "a.log.2")
+    os.rename(tmp_path / "a.log", tmp_path / "a.log.1")
+    age(tmp_path / "a.log.1", 60.0)
+    lines += rig.write("a.log", 50, 60)
+    rig.begin()
+    rig.go_on(30.0)
+    rig.stop()
+    rig.begin()
+    rig.go_on(30.0)
+
+    assert sorted(lines) == sorted(rig.accepted)
+
+
+@pytest.mark.parametrize("where", ["below", "elsewhere"])
+def test_generation_in_a_directory_of_its_own_is_found(tmp_path: Path, where: str) -> None:
+    """Logrotate's `olddir`: `rotated` names the directory."""
+    logs, old = tmp_path / "logs", tmp_path / ("logs/old" if where == "below" else "old")
+    logs.mkdir()
+    old.mkdir()
+    rotated = "old/{name}[-.]*" if where == "below" else f"{tmp_path}/old/{{name}}[-.]*"
+    rig = Rig(logs, rotated=rotated)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    rig.stop()
+    lines += rig.write("a.log", 30, 60)
+    os.rename(logs / "a.log", old / "a.log.1")
+    lines += rig.write("a.log", 60, 70)
+    rig.begin()
+    rig.go_on()
+
+    assert sorted(lines) == sorted(rig.accepted)
+
+
+def test_generation_is_copied_to_a_directory_of_its_own_while_kagent_runs(tmp_path: Path) -> None:
+    """Copytruncate with olddir on another file system is a copy like any other."""
+    (tmp_path / "old").mkdir()
+    rig = Rig(tmp_path, rotated="old/{name}[-.]*")
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    lines += rig.write("a.log", 30, 60)
+    shutil.copyfile(tmp_path / "a.log", tmp_path / "old" / "a.log.1")
+    with open(tmp_path / "a.log", "ab") as file:
+        file.truncate(0)
+    rig.go_on()
+
+    assert lines == rig.accepted
+
+
+def test_new_file_with_the_inode_of_the_old_one_is_read_from_its_start(tmp_path: Path) -> None:
+    """Deleted and created again on the same inode: other content is another file."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    rig.stop()
+    inode = (tmp_path / "a.log").stat().st_ino
+    with open(tmp_path / "a.log", "ab") as file:
+        file.truncate(0)
+    lines += rig.write("a.log", 30, 90)
+    rig.begin()
+    rig.go_on()
+
+    assert inode == (tmp_path / "a.log").stat().st_ino
+    assert lines == rig.accepted
+
+
+def test_what_is_not_found_is_said_after_an_hour(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that was deleted before it was shipped: error, with the offset, and the sum."""
+    rig = Rig(tmp_path)
+    rig.write("a.log", 0, 30)
+    rig.go_on(answers=False)
+    rig.stop()
+    os.unlink(tmp_path / "a.log")
+    rig.begin()
+
+    rig.go_on(30.0)
+    early = [one for one in caplog.records if one.levelno == logging.ERROR]
+    rig.clock.now += 3600.0
+    rig.go_on()
+
+    assert early == []
+    assert rig.flow.counters.abandoned_bytes == 3000
+    assert "bytes lost flow=web" in caplog.text
+    assert "offset=0 bytes=3000" in caplog.text
+
+
+def test_planted_generations_are_not_opened(tmp_path: Path) -> None:
+    """A link, a FIFO or a directory under a generation's name neither blocks nor leaks."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret\n" * 1000)
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    rig = Rig(logs)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    rig.stop()
+    os.unlink(logs / "a.log")
+    os.symlink(secret, logs / "a.log.1")
+    os.mkfifo(logs / "a.log.2")
+    os.mkdir(logs / "a.log.3")
+    rig.begin()
+    rig.go_on(30.0)
+
+    assert lines == rig.accepted
