@@ -8,7 +8,7 @@ FIND_PYTHON := for python in $(PYTHON) python3 python3.13 python3.12 python3.11;
 	&& { echo "$$python"; break; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format storm fleet bench clean
+.PHONY: help demo test check format storm fleet campaign bench clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ storm: $(VENV)/.dev  ## Rotations, kill -9, refused records and lost answers, to
 
 fleet: $(VENV)/.dev  ## Many agents and one stream, simulated: capacity used, fairness, refusals
 	$(BIN)/python tests/test_pace_fleet.py $(ARGS)
+
+campaign: $(VENV)/.dev  ## A million lines under each packing, through all faults together
+	$(BIN)/python tests/campaign/million.py $(ARGS)
 
 bench: $(VENV)/.dev  ## CPU and memory: lines beside a plain boto3 loop, files beside glob and stat
 	$(BIN)/python tests/benchmarks/throughput.py $(ARGS)

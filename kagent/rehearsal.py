@@ -122,6 +122,10 @@ class Rehearsal:
                     yield piece
             return
 
+    def context(self, chunk: model.Chunk) -> model.ChunkContext:
+        """Return what is known of records of the sample, for their partition keys."""
+        return self._preprocessing.context(chunk, self._path, ())
+
     def source(self, piece: Rehearsed) -> bytes:
         """Return the bytes of the sample that a piece stands for."""
         return self._files.read(self._handle, piece.start, piece.end - piece.start)

@@ -19,7 +19,7 @@ import subprocess
 from collections.abc import Sequence
 
 import pytest
-from aws_kinesis_agg import deaggregator
+from aws_kinesis_agg import deaggregator, messages_pb2
 
 MAGIC = b"\xf3\x89\x9a\xc2"
 NODE = pathlib.Path(__file__).parent / "node"
@@ -64,6 +64,15 @@ def by_python(records: Sequence[bytes]) -> list[list[UserRecord]]:
             ]
         )
     return found
+
+
+def joined_lines(record: bytes) -> bytes:
+    """Return the data of a record's user records, joined; of a plain record, itself."""
+    message = record[len(MAGIC) : -16]
+    if not record.startswith(MAGIC) or hashlib.md5(message).digest() != record[-16:]:
+        return record
+    aggregated = messages_pb2.AggregatedRecord.FromString(message)
+    return b"".join(one.data for one in aggregated.records)
 
 
 def by_node(records: Sequence[bytes]) -> list[list[UserRecord]]:

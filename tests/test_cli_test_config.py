@@ -66,13 +66,25 @@ class Guarded(system.OsFiles):
 
 
 def test_a_right_configuration_says_what_goes_where(logs: pathlib.Path) -> None:
-    """One line a pattern, the bound on the memory, nothing on stderr, exit 0."""
+    """One line a pattern, what it costs, the bound on the memory, nothing on stderr, exit 0."""
     result = run(logs.parent, FLOWS.format(logs=logs), "--strict")
 
     assert [
         f"{logs.parent}/kagent.yaml: ok; 2 flows, at most 64 MiB of buffers",
         f"  nginx   {logs}/nginx/*.log (3 files now)  ->  kinesis web-logs, eu-west-1",
+        "          a million lines, by 3 lines of 3 files, 5 B each:",
+        (
+            "            a line a record: 1,000,000 records, 1 line each; "
+            "1,000,000 PUT units, or 1.00 GB billed on demand"
+        ),
+        (
+            "            with pack: newline: 200 records, 5,000 lines each; "
+            "200 PUT units, or 0.01 GB billed on demand"
+        ),
         f"  audit   {logs}/audit.log (1 file now)  ->  firehose audit, eu-west-1",
+        "          a million lines, by 1 line of 1 file, 5 B each:",
+        "            a line a record: 1,000,000 records, 1 line each; 5.00 GB billed",
+        "            with pack: newline: 5 records, 200,000 lines each; 0.01 GB billed",
     ] == result.stdout.splitlines()
     assert ("", 0) == (result.stderr, result.exit_code)
 
@@ -242,6 +254,9 @@ def test_json_is_one_document_with_the_warnings_in_it(logs: pathlib.Path) -> Non
     result = run(logs.parent, FLOWS.format(logs=logs), "--json", "--strict")
 
     assert ("", 1) == (result.stderr, result.exit_code)
+    document = json.loads(result.stdout)
+    costs = [flow.pop("cost_of_a_million_lines") for flow in document["flows"]]
+    assert [1_000_000, None] == [cost and cost["plain"]["put_units"] for cost in costs]
     assert {
         "config": f"{logs.parent}/kagent.yaml",
         "max_memory_bytes": 268435456,
@@ -260,6 +275,7 @@ def test_json_is_one_document_with_the_warnings_in_it(logs: pathlib.Path) -> Non
                 "destination": "kinesis web-logs",
                 "region": "eu-west-1",
                 "max_buffer_bytes": 33554432,
+                "readers": "readers get a line a record",
             },
             {
                 "name": "audit",
@@ -268,10 +284,11 @@ def test_json_is_one_document_with_the_warnings_in_it(logs: pathlib.Path) -> Non
                 "destination": "firehose audit",
                 "region": "eu-west-1",
                 "max_buffer_bytes": 33554432,
+                "readers": "readers get a line a record",
             },
         ],
         "warnings": [f"flow audit: {logs}/audit.log matches no file now"],
-    } == json.loads(result.stdout)
+    } == document
 
 
 @pytest.mark.parametrize(

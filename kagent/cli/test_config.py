@@ -1,7 +1,7 @@
 """`kagent test-config`: check the configuration, and show what each flow would ship now.
 
 Looks at the same files as the daemon, through the same scanner, and opens each once, as the
-daemon would; reads none, writes nothing, and never asks AWS.
+daemon would; reads a sample of a few, writes nothing, and never asks AWS.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import click
 
-from kagent import config, model, patterns, scanning, system
-from kagent.cli import sample
+from kagent import config, cost, model, patterns, scanning, system
+from kagent.cli import reckoning, sample
 from kagent.options import printable
 
 _MIB = 1024**2
@@ -28,6 +28,7 @@ class FlowSurvey:
 
     flow: config.FlowConfig
     files: Mapping[str, tuple[str, ...]]
+    cost: cost.Estimate | None  # None: there is no line to go by
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,7 +77,9 @@ def look(loaded: config.Config, files: model.Files, clock: model.Clock) -> Surve
             pattern: tuple(sorted(s.path for s in result.sightings if pattern in s.patterns))
             for pattern in source.paths
         }
-        flows.append(FlowSurvey(flow, matched))
+        paths = list({path: None for paths in matched.values() for path in paths})
+        flows.append(FlowSurvey(flow, matched, cost.estimate(flow, paths, files, clock)))
+        warnings += (f"flow {flow.name}: {text}" for text in _torn_apart(flow))
         warnings += (f"flow {flow.name}: {text}" for text in _warnings(matched, result, files))
     warnings += _shipped_twice(flows)
     return Survey(tuple(flows), tuple(warnings))
@@ -94,6 +97,17 @@ def _warnings(
     faults = [f"{printable(fault.path)}: {fault.reason}" for fault in result.faults]
     yield from _at_most(faults, "paths that match and are no files")
     yield from _at_most(list(_unreadable(result.sightings, files)), "files that cannot be read")
+
+
+def _torn_apart(flow: config.FlowConfig) -> Iterator[str]:
+    """Yield that readers will take records of several lines apart, if they will."""
+    packing = flow.batch.pack
+    is_many = flow.source.multiline is not None and not flow.preprocess
+    if is_many and packing is not None and packing.form == "newline":
+        yield (
+            "pack: newline and multiline: readers split records of several lines at each "
+            "newline; use pack: kpl, or a preprocessor that makes one line of them"
+        )
 
 
 def _unreadable(sightings: Iterable[model.Sighting], files: model.Files) -> Iterator[str]:
@@ -165,6 +179,8 @@ def as_text(loaded: config.Config, survey: Survey, region: str | None) -> Iterat
         for pattern, paths in one.files.items():
             source = f"{printable(pattern)} ({_counted(len(paths), 'file')} now)"
             yield f"  {one.flow.name:{width}}   {source}  ->  {path}"
+        for line in reckoning.lines(one.flow, one.cost):
+            yield f"  {'':{width}}   {line}"
 
 
 def as_json(loaded: config.Config, survey: Survey, region: str | None) -> str:
@@ -185,6 +201,8 @@ def as_json(loaded: config.Config, survey: Survey, region: str | None) -> str:
                 "destination": one.flow.destination.description,
                 "region": one.flow.destination.aws.region or region,
                 "max_buffer_bytes": one.flow.max_buffer,
+                "cost_of_a_million_lines": dataclasses.asdict(one.cost) if one.cost else None,
+                "readers": reckoning.readers(one.flow),
             }
             for one in survey.flows
         ],

@@ -23,6 +23,7 @@ from kagent import (
     preprocessors,
     split,
 )
+from kagent.batch import BatchSettings  # a field called `batch` hides the module
 from kagent.config import schema, stages
 from kagent.destinations import aws, firehose, kinesis
 from kagent.preprocessors import chain
@@ -66,6 +67,15 @@ class FlowConfig:
     preprocess: tuple[preprocessors.Stage, ...] = ()
     on_no_match: chain.OnNoMatch = "wrap"
     rate_limit: pace.RateLimit = pace.UNLIMITED
+
+    @property
+    def as_packed(self) -> BatchSettings:
+        """How it batches, or would with `pack: newline`."""
+        packed = self.batch.pack
+        if packed is None:
+            kind = KINDS[self.destination.service]
+            packed = pack.PackSettings("newline", kind.pack_bytes, is_plain=False)
+        return dataclasses.replace(self.batch, pack=packed)
 
     @property
     def needs_facts(self) -> bool:
