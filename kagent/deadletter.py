@@ -3,7 +3,8 @@
 A span settles once its dead letter is on disk, so a letter is as precious as a position: it is
 fsynced, a line that a crash cut short is never glued to the next, and a folder that is full or not
 writable refuses, which blocks the flow, and never makes room by deleting. Letters hold log lines,
-so the folder is 0700 and its files are 0600. Used by the checkpoint thread alone.
+so the folder is 0700 and its files are 0600. Letters are put here by the checkpoint thread alone;
+`letterbook` reads them and takes them out, also while a daemon runs: both lock the folder.
 
 A line is a JSON object: `time` (seconds since 1970), `flow`, `path`, `tail_id`, `start`, `end`,
 `reason`, and `data` in base64. Readers skip a line that is no JSON: what a crash cut short.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import stat
@@ -57,7 +59,7 @@ class DeadLetters:
         lines = b"".join(self._line(letter) for letter in letters)
         name = file_name(letters[0].flow)
         try:
-            with _open_folder(self._directory) as folder:
+            with open_folder(self._directory) as folder:
                 used = sum(_size(folder, entry) for entry in os.listdir(folder))
                 if used + len(lines) > self._max_bytes:
                     return (
@@ -65,7 +67,7 @@ class DeadLetters:
                         f" {self._max_bytes} are allowed; hint: resend or drop letters,"
                         " or raise dead_letter.max_bytes"
                     )
-                _append_durably(folder, name, lines)
+                append_durably(folder, name, lines)
         except OSError as error:
             path = os.path.join(self._directory, name)
             return f"cannot write dead letters: {path}: {error.strerror}"
@@ -110,11 +112,19 @@ def count_of_tail(path: str, tail_id: str) -> tuple[int, int]:
     return len(spans), sum(end - start for start, end in spans)
 
 
+def flow_of(name: str) -> str | None:
+    """Return the flow whose letters a file of that name holds; None if it holds none."""
+    stem = name.removesuffix(".jsonl")
+    return None if stem == name else os.fsdecode(urllib.parse.unquote_to_bytes(stem))
+
+
 @contextlib.contextmanager
-def _open_folder(path: str) -> Iterator[int]:
+def open_folder(path: str) -> Iterator[int]:
+    """Open the folder, made if there is none, for one who writes: the others wait meanwhile."""
     os.makedirs(path, mode=0o700, exist_ok=True)
     folder = os.open(path, _FOLDER_FLAGS)
     try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield folder
     finally:
         os.close(folder)
@@ -124,7 +134,7 @@ def _size(folder: int, name: str) -> int:
     return os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
 
 
-def _append_durably(folder: int, name: str, lines: bytes) -> None:
+def append_durably(folder: int, name: str, lines: bytes) -> None:
     """Append to a file of the folder, creating it, and fsync; when that fails cut it back."""
     file = os.open(name, _FILE_FLAGS, 0o600, dir_fd=folder)
     try:
@@ -134,7 +144,7 @@ def _append_durably(folder: int, name: str, lines: bytes) -> None:
         try:
             if size and os.pread(file, 1, size - 1) != b"\n":
                 lines = b"\n" + lines  # a crash cut the last line short: it ends here
-            _write_all(file, lines)
+            write_all(file, lines)
             os.fsync(file)
             os.fsync(folder)  # the file's name, too
         except OSError:
@@ -144,7 +154,8 @@ def _append_durably(folder: int, name: str, lines: bytes) -> None:
         os.close(file)
 
 
-def _write_all(file: int, data: bytes) -> None:
+def write_all(file: int, data: bytes) -> None:
+    """Write all of it."""
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]

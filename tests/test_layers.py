@@ -62,6 +62,7 @@ LAYERS = {
     "sdnotify": 2,
     "logs": 2,
     "deadletter": 2,
+    "letterbook": 2,
     "stream_facts": 2,
     "destinations": 2,
     "exporters": 2,
@@ -71,6 +72,7 @@ LAYERS = {
     # L3: what a flow is made of
     "config": 3,
     "opening": 3,
+    "resending": 3,
     "shipped": 3,
     "copies": 3,
     "lost": 3,
@@ -127,6 +129,7 @@ WITHIN_A_LAYER = {
     ("agent", "hangs"): "as above",
     ("supervisor", "incarnation"): "a slot holds a flow's running incarnation",
     ("supervisor", "adoption"): "a flow that is rebuilt takes over its estate",
+    ("letterbook", "deadletter"): "one folder and one form of a line, written here and read there",
     ("__main__", "cli"): "python -m kagent is the command",
 }
 ALLOWED_AHEAD = {("batch", "pace")}  # designed, not used yet

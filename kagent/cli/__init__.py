@@ -12,7 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -124,6 +124,69 @@ def _seek(config_option: str | None, flow: str, file: str, position: str) -> Non
     from kagent.cli import seek
 
     _leave(lambda: seek.run(config_option, flow, file, position))
+
+
+@main.group("dead-letter")
+def _dead_letter() -> None:
+    """Look after records that the service would not take.
+
+    Works with and without a running daemon.
+    """
+
+
+def _filtering(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that choose letters."""
+    for option in (
+        click.option("--id", "ids", multiple=True, metavar="ID", help="This record; repeatable."),
+        click.option("--reason", metavar="TEXT", help="Whose reason has this in it."),
+        click.option("--path", metavar="GLOB", help="From files whose path matches."),
+        click.option("--flow", metavar="NAME", help="Of this flow."),
+        _config_option,
+    ):
+        command = option(command)
+    return command
+
+
+@_dead_letter.command("list")
+@_filtering
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON document, with the data.")
+def _dead_letter_list(config_option: str | None, *, is_json: bool, **chosen: Any) -> None:
+    """List them, one a line."""
+    from kagent.cli import dead_letter
+
+    wanted = dead_letter.Filter(**chosen)
+    _leave(lambda: dead_letter.list_letters(config_option, wanted, is_json=is_json))
+
+
+@_dead_letter.command("resend")
+@_filtering
+@click.option("--in-doubt", "is_in_doubt", is_flag=True, help="Also those that may have arrived.")
+def _dead_letter_resend(config_option: str | None, *, is_in_doubt: bool, **chosen: Any) -> None:
+    """Send them to their flow's destination, each once.
+
+    Exit 1 when some are left. One whose fate is not known, because an answer or this command was
+    lost, is left out afterwards: see --in-doubt.
+    """
+    from kagent.cli import dead_letter
+
+    wanted = dead_letter.Filter(**chosen)
+    _leave(lambda: dead_letter.resend(config_option, wanted, is_in_doubt=is_in_doubt))
+
+
+@_dead_letter.command("drop")
+@_filtering
+@click.option("--all", "is_all", is_flag=True, help="Every letter there is.")
+def _dead_letter_drop(config_option: str | None, *, is_all: bool, **chosen: Any) -> None:
+    """Give them up for good.
+
+    Wants a choice, or --all. Exit 1 when there are none.
+    """
+    from kagent.cli import dead_letter
+
+    wanted = dead_letter.Filter(**chosen)
+    if wanted.is_everything != is_all:
+        raise click.UsageError("choose letters, or say --all")
+    _leave(lambda: dead_letter.drop(config_option, wanted))
 
 
 @main.command("demo")

@@ -27,6 +27,7 @@ from kagent import (
     system,
     tracking,
 )
+from kagent.cli import owner
 from kagent.options import printable
 
 
@@ -71,7 +72,7 @@ def run(config_option: str | None, name: str, path: str, wished: str) -> int:
             head = target.files.read(target.handle, 0, framing.HEAD_BYTES)
             delimiter, unit = framing.delimiter_of(flow.source.records(), head)
             offset = offset_of(wished, target, delimiter, unit)
-            with _as_owner(loaded.state_dir):
+            with owner.acting_as_owner(loaded.state_dir):
                 before = _move(loaded, name, offset, target)
             before_offset = max(0, offset - len(delimiter))
             ahead = target.files.read(target.handle, before_offset, len(delimiter))
@@ -208,22 +209,3 @@ def _why_unseen(
     if any(patterns.matches_any(name, parsed) for name in names):
         return f"{path} is excluded from the flow {flow.name}"
     return f"{path} matches no path of the flow {flow.name}: {', '.join(flow.source.paths)}"
-
-
-@contextlib.contextmanager
-def _as_owner(state_dir: str) -> Iterator[None]:
-    """As root, act as the owner of `state_dir`: the daemon could not open files of root's."""
-    try:
-        found = os.stat(state_dir)
-    except FileNotFoundError:
-        found = None
-    if os.geteuid() != 0 or found is None or found.st_uid == 0:
-        yield
-        return
-    os.setegid(found.st_gid)
-    os.seteuid(found.st_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
