@@ -50,6 +50,16 @@ def load(directory: pathlib.Path, preprocess: str) -> config.Config:
             "name to its options",
             id="options not below the name",
         ),
+        pytest.param(
+            "  - csv_to_json: {columns: header}",
+            "[0].csv_to_json.columns: found 'header', but the source has no 'header_lines'",
+            id="no header to take names from",
+        ),
+        pytest.param(
+            "  - log_to_json: {format: syslog, pattern: (?P<a>.)}",
+            "[0].log_to_json: found a mapping, expected either 'format' or 'pattern'",
+            id="two ways to read a line",
+        ),
         pytest.param("  - 5", "[0]: found 5, expected the name", id="a number"),
         pytest.param("  - []", "[0]: found an empty list, expected the name", id="a list"),
         pytest.param(

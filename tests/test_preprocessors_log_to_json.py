@@ -30,6 +30,11 @@ COMBINED = APACHE + b' "http://ref/" "Mozilla/5.0 (X)"'
 COMBINED_FIELDS = {**APACHE_FIELDS, "referer": "http://ref/", "agent": "Mozilla/5.0 (X)"}
 
 
+def match(pattern: str, *records: bytes, **options: Any) -> list[model.Outcome]:
+    stage = log_to_json.LogToJson(pattern=pattern, **options)
+    return stage(list(records), CONTEXT)
+
+
 def read(format_: str, *records: bytes, **options: Any) -> list[model.Outcome]:
     stage = log_to_json.LogToJson(format=format_, **options)  # type: ignore[arg-type]
     return stage(list(records), CONTEXT)
@@ -458,6 +463,81 @@ def test_what_is_no_object_is_unparsed(record: bytes) -> None:
     assert part_failed("json", record) == "no JSON object"
 
 
+# --- patterns of the operator -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pattern", "options", "record", "expected"),
+    [
+        pytest.param(
+            r"(?P<level>\w+): (?P<ms>\d+) ms",
+            {"types": {"ms": "int"}},
+            b"INFO: 12 ms\r\n",
+            b'{"level":"INFO","ms":12}\n',
+            id="named groups",
+        ),
+        pytest.param(
+            r"(\w+)(?: (\d+))?",
+            {"fields": ("level", "ms")},
+            b"INFO\n",
+            b'{"level":"INFO","ms":null}\n',
+            id="names for groups, one of which took no part",
+        ),
+        pytest.param(
+            r"(\w+) (?P<ms>\d+)", {}, b"INFO 12\n", b'{"ms":"12"}\n', id="only the named ones"
+        ),
+        pytest.param(
+            r"(?P<a>.*) (?P<b>-)", {"dash": "null"}, b"- -\n", b'{"a":null,"b":null}\n', id="dash"
+        ),
+        pytest.param(r"(?P<a>.*)", {}, b"-\n", b'{"a":"-"}\n', id="a dash stays otherwise"),
+        pytest.param(r"(?s)(?P<a>.*)", {}, b'a\nb"\n', b'{"a":"a\\nb\\""}\n', id="several lines"),
+        pytest.param(
+            "(?P<a>é)(?P<b>.*)", {}, "é日\n".encode(), '{"a":"é","b":"日"}\n'.encode(), id="UTF-8"
+        ),
+        pytest.param(
+            r"(?P<a>.)(?P<b>.*)",
+            {},
+            b"\xff\xe2\x82\n",
+            '{"a":"\ufffd","b":"\ufffd"}\n'.encode(),
+            id="no UTF-8",
+        ),
+    ],
+)
+def test_a_pattern_gives_its_groups(
+    pattern: str, options: dict[str, Any], record: bytes, expected: bytes
+) -> None:
+    """It must match the whole line, without what ends it."""
+    assert [expected] == match(pattern, record, **options)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "record", "expected"),
+    [
+        (r"(?P<level>\w+): (?P<ms>\d+) ms", b"INFO 12 ms", "after 'level'"),
+        (r"(?P<level>\w+): (?P<ms>\d+) ms", b"INFO: 12 s", "after 'ms'"),
+        (r"(?P<level>\w+): (?P<ms>\d+) ms", b"INFO: 12 ms.", "after 'ms'"),
+        (r"(?P<n>\d+)", b"x12", "before or in 'n'"),
+        (r"(?P<m>.*)", b"a\nb", "after 'm'"),
+        (r"(?P<a>a)|(?P<b>b)", b"c", "the pattern does not match"),
+    ],
+)
+def test_the_part_of_a_pattern_that_failed_is_said(
+    pattern: str, record: bytes, expected: str
+) -> None:
+    """For so many lines of a block; finding it out for all would take too long."""
+    outcomes = match(pattern, *[record] * 40)
+
+    assert [model.Unparsed(expected)] * 20 == outcomes[:20]
+    assert [model.Unparsed("the pattern does not match")] * 20 == outcomes[20:]
+
+
+def test_a_line_that_takes_too_long_is_unparsed_and_its_neighbours_are_not() -> None:
+    """`(a|aa)+$` would stand still for years."""
+    outcomes = match("(?P<a>(a|aa)+)$", b"a\n", b"a" * 50 + b"b\n", b"aa\n")
+
+    assert [b'{"a":"a"}\n', model.Unparsed("took too long"), b'{"a":"aa"}\n'] == outcomes
+
+
 # --- types, names and dashes ------------------------------------------------------------------
 
 
@@ -514,6 +594,11 @@ def test_a_dash_may_stay(count: int) -> None:
         {"format": "json", "fields": ("a",)},
         {"format": "logfmt", "dash": "keep"},
         {"format": "apache"},
+        {"format": "json", "pattern": "(?P<a>.)"},
+        {"pattern": "(a)"},
+        {"pattern": "(?P<a>."},
+        {"pattern": "(a)(b)", "fields": ("n",)},
+        {"pattern": "(?P<a>.)", "types": {"b": "int"}},
         {},
     ],
 )

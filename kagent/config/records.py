@@ -22,6 +22,7 @@ def check(flow: nodes.Mapping) -> Iterator[errors.Problem]:
         yield from _check_decode(source)
         if not nodes.is_nothing(source.get("multiline")):
             yield from _check_multiline(source)
+        yield from _check_header(flow, source)
 
 
 def _check_delimiter(source: nodes.Mapping) -> Iterator[errors.Problem]:
@@ -49,6 +50,18 @@ def _refuse_beside(
     node, text = source.get(key), nodes.text_of(source.get(key))
     if node is not None and text is not None and text != default:
         yield node.place.problem(node.path, f"{node.shown} cannot stand beside '{other}'")
+
+
+def _check_header(flow: nodes.Mapping, source: nodes.Mapping) -> Iterator[errors.Problem]:
+    """Check that a header that names columns is one that is kept from the records."""
+    lines = source.get("header_lines")
+    if lines is not None and nodes.plain(lines) not in {None, 0}:
+        return
+    for item in nodes.items_of(flow.get("preprocess")):
+        columns = item.get("csv_to_json", "columns") if isinstance(item, nodes.Mapping) else None
+        if columns is not None and nodes.text_of(columns) == "header":
+            message = "found 'header', but the source has no 'header_lines'"
+            yield columns.place.problem(columns.path, message, "Set 'source.header_lines: 1'.")
 
 
 def _check_multiline(source: nodes.Mapping) -> Iterator[errors.Problem]:

@@ -23,9 +23,11 @@ ENTRY_POINTS = "kagent.preprocessors"
 
 BUILT_IN: Mapping[str, tuple[str, str]] = {  # by name: the module, the class in it
     "add_brackets": ("add_brackets", "AddBrackets"),
+    "csv_to_json": ("csv_to_json", "CsvToJson"),
     "filter": ("filter", "Filter"),
     "log_to_json": ("log_to_json", "LogToJson"),
     "redact": ("redact", "Redact"),
+    "single_line": ("single_line", "SingleLine"),
 }
 
 

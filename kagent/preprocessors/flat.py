@@ -90,6 +90,7 @@ class Writer:
         rows: Sequence[tuple[bytes, ...]],
         indices: Sequence[int],
         markers: Mapping[int, bytes],
+        width: int = 1,
     ) -> list[bytes] | None:
         """Return the objects of many records; None if they must be written one by one.
 
@@ -98,6 +99,7 @@ class Writer:
             indices: Which fields these are, ascending. Others are not there.
             markers: By the index in a row, the value that says that there is none, or that stands
                 for null. Other values are neither.
+            width: 2 if each value is in two pieces, one behind the other.
         """
         if self._has_twins:
             return None
@@ -106,7 +108,14 @@ class Writer:
         ]
         for index in indices:
             states[index] = _STRING if self._types[index] == "string" else _BARE
-        columns = list(zip(*rows, strict=True))
+        columns: Sequence[Sequence[bytes]] = list(zip(*rows, strict=True))
+        if width == 2:
+            columns = [
+                [a + b for a, b in zip(columns[at], columns[at + 1], strict=True)]
+                if at >> 1 in markers or states[indices[at >> 1]] == _BARE
+                else ()
+                for at in range(0, len(columns), 2)
+            ]
         mixed: list[tuple[int, int]] = []  # fields that some records have, with their other state
         bits: list[int] = []  # of each record: bit i says that it has none of the i-th of them
         for at, value in markers.items():
@@ -128,14 +137,14 @@ class Writer:
         if not self._are_typed(columns, indices, markers, states):
             return None
         if not mixed:
-            template = self._template(tuple(states))
+            template = self._template(tuple(states), width)
             return [template % row for row in rows]
-        templates = self._templates_of(states, mixed, set(bits))
+        templates = self._templates_of(states, mixed, set(bits), width)
         return [templates[one] % row for one, row in zip(bits, rows, strict=True)]
 
     def _are_typed(
         self,
-        columns: Sequence[tuple[bytes, ...]],
+        columns: Sequence[Sequence[bytes]],
         indices: Sequence[int],
         markers: Mapping[int, bytes],
         states: Sequence[int],
@@ -150,7 +159,7 @@ class Writer:
         return True
 
     def _templates_of(
-        self, states: Sequence[int], mixed: Sequence[tuple[int, int]], used: set[int]
+        self, states: Sequence[int], mixed: Sequence[tuple[int, int]], used: set[int], width: int
     ) -> dict[int, bytes]:
         """Return the templates of the combinations of states that there are."""
         templates = {}
@@ -159,22 +168,25 @@ class Writer:
             for bit, (index, none) in enumerate(mixed):
                 if bits >> bit & 1:
                     of_bits[index] = none
-            templates[bits] = self._template(tuple(of_bits))
+            templates[bits] = self._template(tuple(of_bits), width)
         return templates
 
-    def _template(self, states: tuple[int, ...]) -> bytes:
+    def _template(self, states: tuple[int, ...], width: int) -> bytes:
         """Return the template of objects whose fields have these states."""
-        found = self._templates.get(states)
+        found = self._templates.get((width, *states))
         if found is not None:
             return found
         template, comma = b"{", b""
         for name, state in zip(self._keys, states, strict=True):
+            slot = _SLOTS[state]
+            if width == 2:
+                slot = slot.replace(b"%b", b"%b%b").replace(b"%.0b", b"%.0b%.0b")
             if state in _HIDDEN:
-                template += _SLOTS[state]
+                template += slot
             else:
-                template += comma + name.replace(b"%", b"%%") + _SLOTS[state]
+                template += comma + name.replace(b"%", b"%%") + slot
                 comma = b","
         template += b"}\n"
         if len(self._templates) < _TEMPLATES_MAX:
-            self._templates[states] = template
+            self._templates[width, *states] = template
         return template
