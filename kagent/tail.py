@@ -463,7 +463,9 @@ class Tail:
         assert start == self._frontier_at
         proof = len(self._frontier)
         data = self._files.read(self.handle, start - proof, proof + size)
-        if data[:proof] != self._frontier or (start == 0 and not data.startswith(self._peek)):
+        if data[:proof] != self._frontier or (
+            start == 0 and not data.startswith(self._peek[:size])
+        ):
             raise TruncatedError
         self._mtime_proved = self.mtime_ns
         return model.Block(start, data[proof:])
