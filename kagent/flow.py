@@ -255,6 +255,10 @@ class Flow:
             credit = self.settings.max_buffer_bytes - self._batcher.held_bytes
             is_held = not self.is_ready or self._clock.monotonic() < self._facts_due
             is_held |= self._batcher.lacks_shards
+            if self._preprocessing.is_waiting:
+                if not self._preprocess(credit):
+                    return False
+                continue
             if credit < self._credit_min or is_held:
                 return False
             # What preprocessors make of a block may be larger than the block.
@@ -295,18 +299,40 @@ class Flow:
             self._preprocessing.redact(chunk, path, one.header)
             self._bury_chunk(chunk, "longer than max_line", is_held=False)
             return
-        processed = self._preprocessing.process(chunk, path, one.header)
+        unprocessed = preprocessing.Unprocessed(chunk, path, one.header)
+        if self._preprocessing.chain.is_empty:
+            self._add(unprocessed, chunk)
+            return
+        self._batcher.hold(chunk)
+        self._preprocessing.add(unprocessed)
+
+    def _preprocess(self, credit: int) -> bool:
+        """Process records that wait, as far as there is credit; return whether there was any."""
+        mine = self._preprocessing.waiting_cost
+        found = self._preprocessing.next_slice(
+            credit + mine, must_move=mine == self._batcher.held_bytes
+        )
+        if found is None:
+            return False
+        self._batcher.release(found.chunk)
+        processed = self._preprocessing.process(found)
         self.counters.unparsed_records += processed.unparsed
         self.counters.dropped_records += processed.dropped
         for piece in processed.shipped:
-            is_asked = self._batcher.keys.needs_context
-            context = self._preprocessing.context(piece, path, one.header) if is_asked else None
-            self._batcher.keys.assign(piece, context)
-            self._batcher.add(piece)
+            self._add(found, piece)
         for piece, reason in processed.dead:
             self._bury_chunk(piece, reason, is_held=False)
         for piece in processed.empty:
             self._settle(piece)
+        return True
+
+    def _add(self, source: preprocessing.Unprocessed, chunk: model.Chunk) -> None:
+        """Hand records to the batcher, with what their partition keys are made of."""
+        context = None
+        if self._batcher.keys.needs_context:
+            context = self._preprocessing.context(chunk, source.path, source.header)
+        self._batcher.keys.assign(chunk, context)
+        self._batcher.add(chunk)
 
     # --- receipts -----------------------------------------------------------------------------
 

@@ -8,21 +8,33 @@ Never says what a record holds.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from kagent import model, options, preprocessors, userpattern
+from kagent import model, options, preprocessors, split, userpattern
 from kagent.preprocessors import calls, chain
 
 SAY_AGAIN_S = 60.0
 PATHS_MAX = 10_000  # whose captured values are remembered
+UNKNOWN_RECORDS = 64  # processed at first, to see how they grow and how long it takes
+SLICE_S = 0.1  # of one slice, by what the last one took: a flow has more to do than this
 PARTS_MAX = 20  # different failures that are said at once; a stage may make up any number
 
 TOO_LONG = "longer than the destination takes, after preprocessing"
 
 _log = logging.getLogger("kagent.flow")
+
+
+@dataclasses.dataclass(slots=True)
+class Unprocessed:
+    """A chunk as it was split, the path of its file, and the lines that `header_lines` skipped."""
+
+    chunk: model.Chunk
+    path: str
+    header: Sequence[bytes]
 
 
 @dataclasses.dataclass(slots=True)
@@ -66,7 +78,9 @@ class Preprocessing:
             guard: Watches over calls of preprocessors that are not ours.
         """
         self.chain = chain.Chain(stages, on_no_match, is_stripped=is_stripped, guard=guard)
-        self.growth = 1.0  # by what factor records lately grew, in memory
+        self._growth = 1.0
+        self._slice_records = UNKNOWN_RECORDS
+        self._waiting: Unprocessed | None = None
         self._flow = flow
         self._on_no_match = on_no_match
         self._clock = clock
@@ -77,17 +91,64 @@ class Preprocessing:
         self._said: dict[tuple[str, str], float] = {}
         self._unsaid = 0
 
-    def process(self, chunk: model.Chunk, path: str, header: Sequence[bytes]) -> Processed:
-        """Return what becomes of a chunk of one record or more.
+    @property
+    def growth(self) -> float:
+        """By what factor records lately grew, in memory; at least 1."""
+        return self._growth
+
+    @property
+    def is_waiting(self) -> bool:
+        """There are records that were read and not processed: read no more."""
+        return self._waiting is not None
+
+    @property
+    def waiting_cost(self) -> int:
+        """What the records that wait cost in memory."""
+        return _cost(self._waiting.chunk.records) if self._waiting else 0
+
+    def add(self, unprocessed: Unprocessed) -> None:
+        """Take a chunk of one record or more, to be processed in slices."""
+        assert self._waiting is None
+        self._waiting = unprocessed
+
+    def next_slice(self, credit_bytes: int, *, must_move: bool) -> Unprocessed | None:
+        """Return as many of the records that wait as can be paid for when they have grown.
+
+        None if not even one can. Nobody knows how much a preprocessor makes of a record, and how
+        long it takes, before it did: the first slice is small.
 
         Args:
-            chunk: Records as they were split; its own columns are not used any more.
-            path: A path of the file.
-            header: The lines that `header_lines` skipped.
+            credit_bytes: What records may cost in memory, their present cost included.
+            must_move: Nothing else will free memory: give out at least one record.
         """
-        if self.chain.is_empty:
-            return Processed([chunk])
-        result = self.run(chunk, path, header)
+        assert self._waiting is not None
+        whole = self._waiting
+        records = whole.chunk.records
+        records = records[: self._slice_records]
+        affordable_bytes = int(credit_bytes / self.growth)
+        count = len(records)
+        if _cost(records) > affordable_bytes:
+            costs = itertools.accumulate(map(_cost_of_one, records))
+            count = bisect.bisect_right(list(costs), affordable_bytes)
+            count = max(count, 1 if must_move else 0)
+        if count == 0:
+            return None
+        if count == len(whole.chunk):
+            self._waiting = None
+            return whole
+        rest = whole.chunk.slice(count, len(whole.chunk))
+        self._waiting = dataclasses.replace(whole, chunk=rest)
+        return dataclasses.replace(whole, chunk=whole.chunk.slice(0, count))
+
+    def process(self, unprocessed: Unprocessed) -> Processed:
+        """Return what becomes of a chunk of one record or more, which is used up."""
+        chunk, path = unprocessed.chunk, unprocessed.path
+        begun = self._clock.monotonic()
+        result = self.run(chunk, path, unprocessed.header)
+        elapsed_s = self._clock.monotonic() - begun
+        self._slice_records = split.LINES_MAX
+        if elapsed_s > 0.0:
+            self._slice_records = max(1, int(len(chunk) * SLICE_S / elapsed_s))
         self._note_growth(chunk.records, result.records)
         found = Processed(unparsed=len(result.failures))
         found.dropped = result.records.count(None)
@@ -105,9 +166,11 @@ class Preprocessing:
     def run(self, chunk: model.Chunk, path: str, header: Sequence[bytes]) -> chain.Result:
         """Return the same record by record; says nothing and remembers nothing."""
         result = self.chain.run(chunk.records, self.context(chunk, path, header))
-        for index, record in enumerate(result.records):  # 0.03 us a record
-            if record is not None and len(record) > self._record_bytes_max:
-                result.dead.setdefault(index, TOO_LONG)
+        longest = max((len(record) for record in result.records if record), default=0)
+        if longest > self._record_bytes_max:
+            for index, record in enumerate(result.records):
+                if record is not None and len(record) > self._record_bytes_max:
+                    result.dead.setdefault(index, TOO_LONG)
         return result
 
     def redact(self, chunk: model.Chunk, path: str, header: Sequence[bytes]) -> None:
@@ -150,7 +213,7 @@ class Preprocessing:
     def _note_growth(self, before: Sequence[bytes], after: Sequence[bytes | None]) -> None:
         """Remember how much more memory records take than they did, and slowly forget it."""
         was, now = _cost(before), _cost([record for record in after if record is not None])
-        self.growth = max(1.0, now / was, 0.9 * self.growth)
+        self._growth = max(1.0, now / was, 0.9 * self._growth)
 
     def _say(self, chunk: model.Chunk, path: str, failures: Sequence[chain.Failure]) -> None:
         """Log where a part failed that did not fail before, and each minute where one did."""
@@ -204,6 +267,10 @@ def _narrow(chunk: model.Chunk) -> model.Chunk:
         chunk.ends = list(itertools.compress(chunk.ends, kept))
         chunk.dropped_bytes = chunk.end - chunk.start - (sum(chunk.ends) - sum(chunk.starts))
     return chunk
+
+
+def _cost_of_one(record: bytes) -> int:
+    return len(record) + model.RECORD_OVERHEAD_BYTES
 
 
 def _cost(records: Sequence[bytes]) -> int:

@@ -1,10 +1,10 @@
 r"""The operator's regular expressions, which may be of any kind, over any bytes: pure.
 
 They run in `regex`, which can be stopped and lets other threads run meanwhile: `re` holds the
-interpreter, and one `(a+)+$` would stop every flow. Each line has LINE_S; a line that takes longer
-is EXPIRED, and its block then goes line by line. Where many lines of a block expire, those behind
-have a hundredth of that, so that a block of nothing but such lines is over in seconds. Ordinary
-lines take microseconds.
+interpreter, and one `(a+)+$` would stop every flow. Each line has LINE_S, and more if it is very
+long; a line that takes longer is EXPIRED, and its block then goes line by line. After EXPIRED_MAX
+of them lines have a hundredth of that, until CALM_LINES took no time to speak of: so a log of
+nothing but such lines goes on at 2,000 lines a second. Ordinary lines take microseconds.
 
 Patterns are held against bytes: `.` is one byte, `\w` and `\d` are ASCII, text is UTF-8.
 """
@@ -24,7 +24,9 @@ from kagent import options
 
 LINE_S = 0.05  # of processor time, for one line and one pattern
 HASTY_LINE_S = LINE_S / 100
-EXPIRED_MAX = 8  # lines of one block that may take LINE_S each
+BYTE_S = 20e-9  # more, for each byte of a line
+EXPIRED_MAX = 8  # lines that may take LINE_S each, until there is calm again
+CALM_LINES = 10_000
 LENGTH_MAX = 10_000  # characters of a pattern
 
 Match = Any  # regex's are untyped
@@ -86,6 +88,8 @@ class UserPattern:
         """Compile a pattern that is known to be right."""
         self.text = text
         self.pattern = compile_pattern(text)
+        self._patience = EXPIRED_MAX  # lines that may still take LINE_S
+        self._calm = 0  # lines since one took too long
 
     @property
     def groups(self) -> list[str]:
@@ -97,36 +101,43 @@ class UserPattern:
         self, lines: Sequence[bytes], method: Literal["match", "search", "fullmatch"] = "match"
     ) -> list[Match | Expired | None]:
         """Return the match of each line, None where there is none: 4 us a line."""
-        return each(getattr(self.pattern, method), lines)
+        return self.call_each(getattr(self.pattern, method), lines)
 
     def sub_each(
         self, replacement: bytes | Callable[[Match], bytes], lines: Sequence[bytes]
     ) -> list[bytes | Expired]:
         """Return each line with every match replaced; a text may refer to groups as in `re`."""
-        return each(functools.partial(self.pattern.sub, replacement), lines)
+        return self.call_each(functools.partial(self.pattern.sub, replacement), lines)
 
+    def call_each(
+        self, call: Callable[..., _Found], lines: Sequence[bytes]
+    ) -> list[_Found | Expired]:
+        """Return what a method of the pattern says of each line, EXPIRED if it takes too long.
 
-def each(call: Callable[..., _Found], lines: Sequence[bytes]) -> list[_Found | Expired]:
-    """Return what a method of a pattern says of each line, EXPIRED where it takes too long.
-
-    Args:
-        call: Takes the line, and `timeout` by name.
-        lines: Any bytes.
-    """
-    try:
-        return list(map(functools.partial(call, timeout=LINE_S), lines))
-    except TimeoutError:
-        return _one_by_one(call, lines)
-
-
-def _one_by_one(call: Callable[..., _Found], lines: Sequence[bytes]) -> list[_Found | Expired]:
-    found: list[_Found | Expired] = []
-    expired = 0
-    for line in lines:  # rare: a line of this block takes too long
+        Args:
+            call: Takes the line, and `timeout` by name.
+            lines: Any bytes.
+        """
         try:
-            limit_s = LINE_S if expired < EXPIRED_MAX else HASTY_LINE_S
-            found.append(call(line, timeout=limit_s))
+            limit_s = LINE_S if self._patience else HASTY_LINE_S
+            found: list[_Found | Expired]
+            found = list(map(functools.partial(call, timeout=limit_s), lines))
         except TimeoutError:
-            expired += 1
-            found.append(EXPIRED)
-    return found
+            return self._one_by_one(call, lines)
+        self._calm += len(lines)
+        if self._calm >= CALM_LINES:
+            self._patience, self._calm = EXPIRED_MAX, 0
+        return found
+
+    def _one_by_one(
+        self, call: Callable[..., _Found], lines: Sequence[bytes]
+    ) -> list[_Found | Expired]:
+        found: list[_Found | Expired] = []
+        for line in lines:  # rare: a line of this block takes too long
+            limit_s = LINE_S if self._patience else HASTY_LINE_S
+            try:
+                found.append(call(line, timeout=limit_s + BYTE_S * len(line)))
+            except TimeoutError:
+                self._patience, self._calm = max(0, self._patience - 1), 0
+                found.append(EXPIRED)
+        return found

@@ -833,23 +833,27 @@ def test_unparsed_records_go_to_the_dead_letters_if_wanted() -> None:
     assert 9 == rig.flow.condition.counts.dead_lettered_bytes
 
 
-def test_less_is_read_when_records_grow() -> None:
-    """What a stage makes of a block stays near the bound, and all of it is shipped."""
+@pytest.mark.parametrize("factor", [2, 100, 3000])
+def test_memory_is_bounded_when_records_grow(factor: int) -> None:
+    """However much, from the first block on; all of it is shipped, and nothing twice."""
 
     def grow(records: list[bytes], _: model.ChunkContext) -> list[bytes]:
-        return [record * 100 for record in records]
+        return [record * factor for record in records]
 
-    rig = Rig(preprocess=grow, max_buffer_bytes=256 * 1024)
+    rig = Rig(preprocess=grow, max_buffer_bytes=2 * 1024**2, max_line="64KiB")
+    rig.write("/logs/a.log", b"0123456789\n" * 20_000)
     held: list[int] = []
-    for number in range(20):
-        rig.write("/logs/a.log", b"%03d456789\n" % number * 100)
-        rig.go_on(1.0)
+    end = 400
+    while rig.flow.counters.delivered_bytes < 220_000 and end:
+        rig.step(0.3)
         held.append(rig.flow._batcher.held_bytes)
+        rig.save()
+        rig.answer()
+        end -= 1
 
-    rig.go_on()
-
-    assert 2000 == len(rig.accepted)
-    assert max(held) <= 256 * 1024
+    assert end
+    assert b"0123456789\n" * 20_000 * factor == b"".join(rig.accepted)
+    assert max(held) <= 2 * 1024**2 + 64 * 11 * 3000
 
 
 def test_operators_rate_limit_holds_back_what_is_read() -> None:

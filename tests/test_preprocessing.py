@@ -29,7 +29,8 @@ class Rig:
         )
 
     def process(self, records: list[bytes]) -> preprocessing.Processed:
-        return self.preprocessing.process(split.tile(records, 100, "id"), "/a\x1b.log", [b"h"])
+        chunk = split.tile(records, 100, "id")
+        return self.preprocessing.process(preprocessing.Unprocessed(chunk, "/a\x1b.log", [b"h"]))
 
 
 def by_letter(records: list[bytes], _: model.ChunkContext) -> list[model.Outcome]:
@@ -152,3 +153,58 @@ def test_groups_of_a_path_are_values(path: str, expected: dict[str, str]) -> Non
 
     assert expected == rig.preprocessing.captured(path)
     assert rig.preprocessing.captured(path) is rig.preprocessing.captured(path)
+
+
+def test_what_waits_is_given_out_in_slices_that_can_be_paid_for() -> None:
+    """The first one is small; then by what is known of how records grow."""
+
+    def grow(records: list[bytes], _: model.ChunkContext) -> list[bytes]:
+        return [record + b"x" * 900 for record in records]
+
+    rig = Rig(grow)
+    one = rig.preprocessing
+    one.add(preprocessing.Unprocessed(split.tile([b"a"] * 1000, 0, "id"), "/a.log", []))
+    sizes: list[int] = []
+    while one.is_waiting:
+        assert one.waiting_cost == (1000 - sum(sizes)) * 101
+        found = one.next_slice(100_100, must_move=False)
+        assert found is not None
+        sizes.append(len(found.chunk))
+        one.process(found)
+
+    assert 64 == sizes[0]
+    assert {100} == set(sizes[1:-1])
+    assert 1000 == sum(sizes)
+
+
+def test_a_record_that_cannot_be_paid_for_waits_unless_nothing_else_moves() -> None:
+    """No flow stands still for ever."""
+    rig = Rig(by_letter)
+    rig.preprocessing.add(preprocessing.Unprocessed(split.tile([b"ab", b"c"], 0, "id"), "/a", []))
+
+    assert rig.preprocessing.next_slice(10, must_move=False) is None
+    found = rig.preprocessing.next_slice(10, must_move=True)
+
+    assert found is not None
+    assert ([b"ab"], 0, 2) == (found.chunk.records, found.chunk.start, found.chunk.end)
+    assert rig.preprocessing.is_waiting
+
+
+def test_a_slow_preprocessor_is_given_as_much_as_it_does_in_a_step() -> None:
+    """So that the flow sees receipts, and a stop, all the time."""
+
+    def slow(records: list[bytes], _: model.ChunkContext) -> list[bytes]:
+        rig.clock.now += 0.03 * len(records)
+        return records
+
+    rig = Rig(slow)
+    one = rig.preprocessing
+    one.add(preprocessing.Unprocessed(split.tile([b"a"] * 100, 0, "id"), "/a.log", []))
+    sizes: list[int] = []
+    while one.is_waiting:
+        found = one.next_slice(1 << 20, must_move=False)
+        assert found is not None
+        sizes.append(len(found.chunk))
+        one.process(found)
+
+    assert [64, *[3] * 12] == sizes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import pathlib
 import signal
@@ -125,19 +126,20 @@ def test_a_line_that_hangs_is_dead_lettered_on_the_second_try(daemon: Daemon) ->
     def others() -> int:
         return int(daemon.service.counts()["streams"]["other"]["lines_distinct"])
 
+    def called() -> tuple[bool, int, int]:
+        """Return whether a call is under way, with how many records, and where they begin."""
+        mark = marks.read_bytes() if marks.exists() else bytes(16)
+        return bool(mark[0]), mark[4], int.from_bytes(mark[8:16], "little")
+
+    offset = len(b"".join(lines[:77]))
     daemon.start()
     wait_until(lambda: others() == 1000, "the other flow's lines")
-    wait_until(lambda: marks.exists() and marks.read_bytes()[0], "a call under way")
-    assert [] == daemon.lines
+    wait_until(lambda: called()[0] and called()[2] > 0, "a block that hangs")
     daemon.stop(signal.SIGKILL)
     daemon.start()
     wait_until(lambda: daemon.log.count("ready flows=") == 2, "the second life")
-    daemon.wait_for_log("records=1000; kagent was ended meanwhile; they are tried again")
-    wait_until(lambda: marks.read_bytes()[4] == 1 and marks.read_bytes()[0], "one record marked")
-    offset = len(b"".join(lines[:77]))
-    wait_until(
-        lambda: int.from_bytes(marks.read_bytes()[8:16], "little") == offset, "line 77 marked"
-    )
+    daemon.wait_for_log("kagent was ended meanwhile; they are tried again one by one")
+    wait_until(lambda: called() == (True, 1, offset), "line 77, by itself")
     daemon.stop(signal.SIGKILL)
     daemon.start()
     daemon.wait_for_lines(999)
@@ -151,3 +153,34 @@ def test_a_line_that_hangs_is_dead_lettered_on_the_second_try(daemon: Daemon) ->
     assert (offset, offset + 8) == (letter["start"], letter["end"])
     assert "hangs: did not return, twice" == letter["reason"]
     assert "line 77" not in daemon.log
+
+
+def test_a_pattern_that_runs_away_stops_no_other_flow(daemon: Daemon) -> None:
+    """Each of its lines takes on_no_match after a bounded time; the other flow never waits."""
+    hostile = b"a" * 60 + b"!\n"
+    other = daemon.flow(
+        name="other",
+        source={"paths": [f"{daemon.root}/log/*.other"], "start_at": "beginning"},
+        destination={"kinesis": {"stream": "other"}},
+    )
+    stages = [{"filter": {"exclude": ["^(a|aa)+$", "^(a+)+$"]}}]
+    daemon.configure(daemon.flow(preprocess=stages), other)
+    daemon.path("a.log").write_bytes((hostile + b"fine\naaa\n") * 3000)
+    lines = [b"line %d\n" % number for number in range(1000)]
+    daemon.path("b.other").write_bytes(b"".join(lines))
+
+    def counts(stream: str) -> int:
+        return int(daemon.service.counts()["streams"][stream]["records_accepted"])
+
+    daemon.start()
+    wait_until(lambda: counts("other") == 1000, "the other flow's lines")
+    so_far = counts("web")
+    wait_until(lambda: counts("web") == 6000, "the lines beside those that run away")
+
+    assert so_far < 6000
+    assert 0 == daemon.stop()
+    wrapped = b'{"message":"' + hostile[:-1] + b'"}\n'
+    assert {wrapped: 3000, b"fine\n": 3000} == collections.Counter(daemon.lines)
+    assert "unparsed=3000 dropped=3000" in daemon.log
+    assert "took too long" in daemon.log
+    assert "aaaa" not in daemon.log

@@ -87,5 +87,24 @@ def test_a_block_of_nothing_but_runaways_is_over_in_reasonable_time() -> None:
 
     assert [userpattern.EXPIRED] * 100 == found
     assert [userpattern.EXPIRED] == redacted
-    # 1 + 8 lines with 50 ms, 91 with 0.5 ms; each might take that long again, and more
+    # 1 + 8 lines with 50 ms, 92 with 0.5 ms; each might take that long again, and more
     assert time.process_time() - before < 100 * userpattern.LINE_S
+
+
+def test_after_many_runaways_patience_comes_back_with_calm() -> None:
+    """In a log of nothing but such lines none is waited for, however it is cut into blocks."""
+    pattern = userpattern.UserPattern("(a|aa)+$")
+    hostile = b"a" * 60 + b"!"
+    for _ in range(userpattern.EXPIRED_MAX):
+        pattern.each([hostile])
+    before = time.process_time()
+    for _ in range(20):
+        assert [userpattern.EXPIRED] == pattern.each([hostile])
+    hasty_s = time.process_time() - before
+
+    pattern.each([b"a"] * userpattern.CALM_LINES)
+    before = time.process_time()
+    assert [userpattern.EXPIRED] == pattern.each([hostile])
+
+    assert hasty_s < 20 * userpattern.LINE_S
+    assert time.process_time() - before >= userpattern.LINE_S

@@ -188,7 +188,7 @@ def _found_pattern(
             return [one for match in matches for one in match.spans("secret") or [match.span()]]
         return [match.span() for match in matches]
 
-    everything = userpattern.each(ranges_in, [lines[index] for index in indices])
+    everything = search.pattern.call_each(ranges_in, [lines[index] for index in indices])
     yield from zip(indices, everything, strict=True)
 
 
