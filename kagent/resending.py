@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kagent import batch as batching
 from kagent import errors, letterbook, metrics, model, pace
@@ -43,8 +43,19 @@ class Resender:
         destination: model.Destination,
         clock: model.Clock,
         chooser: random.Random,
+        context_of: Callable[[letterbook.Letter], model.ChunkContext],
     ) -> None:
-        """Send nothing yet; the book's lock must be held for as long as this is used."""
+        """Send nothing yet; the book's lock must be held for as long as this is used.
+
+        Args:
+            book: Where the letters are.
+            settings: How the flow makes requests.
+            limits: Of the destination.
+            destination: The flow's.
+            clock: For the waits.
+            chooser: Of partition keys.
+            context_of: Returns what a partition key may be made of.
+        """
         is_lone = settings.pack is not None and settings.pack.form == "kpl"
         self._settings = dataclasses.replace(
             settings, max_age_s=0.0, is_ordered=False, pack=None if is_lone else settings.pack
@@ -54,6 +65,7 @@ class Resender:
         self._destination = destination
         self._clock = clock
         self._chooser = chooser
+        self.context_of = context_of
 
     def send(self, letters: Iterable[letterbook.Letter]) -> Outcome:
         """Send letters and note in the book what became of each; those settled are still there.
@@ -106,7 +118,11 @@ class _Group:
                 self._keep([number], "longer than the destination takes", outcome)
                 continue
             end = max(1, len(letter.data))  # each letter is a file of its own to the Batcher
-            self._batcher.add(model.Chunk(str(number), [letter.data], [0], [end], 0, end))
+            chunk = model.Chunk(str(number), [letter.data], [0], [end], 0, end)
+            is_asked = self._batcher.keys.needs_context
+            context = self._sender.context_of(letter) if is_asked else None
+            self._batcher.keys.assign(chunk, context)
+            self._batcher.add(chunk)
         pending = list(self._take_all())
         failures = 0
         while pending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from pathlib import Path
 
@@ -10,18 +11,27 @@ import pytest
 from test_letterbook import bury, starts
 
 from kagent import batch as batching
-from kagent import errors, letterbook, model, pack, resending
+from kagent import errors, keys, letterbook, model, pack, resending
 
 
 class Rig:
     """A folder of letters and a destination."""
 
-    def __init__(self, folder: Path, packing: pack.PackSettings | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        packing: pack.PackSettings | None = None,
+        partition_key: keys.Setting = keys.RANDOM,
+    ) -> None:
         self.folder = folder
         self.book = letterbook.LetterBook(str(folder))
-        self.destination = fakes.FakeDestination()
+        keyed = dataclasses.replace(fakes.LIMITS, has_partition_keys=True)
+        is_random = partition_key == keys.RANDOM
+        self.destination = fakes.FakeDestination(fakes.LIMITS if is_random else keyed)
         self.clock = fakes.FakeClock()
-        self._settings = batching.BatchSettings(1.0, 500, 4 * 1024**2, pack=packing)
+        self._settings = batching.BatchSettings(
+            1.0, 500, 4 * 1024**2, pack=packing, partition_key=partition_key
+        )
 
     def send(self) -> resending.Outcome:
         """Send what waits, as the command does."""
@@ -32,6 +42,9 @@ class Rig:
             self.destination,
             self.clock,
             random.Random(1),
+            lambda letter: model.ChunkContext(
+                letter.path, letter.tail_id, [letter.start], [letter.end]
+            ),
         )
         waiting = [one for one in self.book.letters("web") if one.state == "waiting"]
         outcome = sender.send(waiting)
@@ -185,3 +198,21 @@ def test_letters_are_packed_as_lines_are(tmp_path: Path) -> None:
 
         assert expected == len(rig.destination.accepted)
         assert 3 == len(outcome.settled)
+
+
+def test_letters_have_the_keys_that_their_lines_had(tmp_path: Path) -> None:
+    """By values of the file, or of the record."""
+    for setting in ("{path}-{offset}", keys.RECORD_HASH):
+        folder = tmp_path / setting.strip("{}").replace("/", "")
+        bury(folder, 1, 2)
+        rig = Rig(folder, partition_key=setting)
+
+        rig.send()
+
+        (batch,) = rig.destination.calls
+        by_hash = [keys.hash_key_of(record) for record in batch.records]
+        by_place = ["/caf\udce9.log-1", "/caf\udce9.log-2"]
+        if setting == keys.RECORD_HASH:
+            assert by_hash == batch.partition_keys
+        else:
+            assert [one[-2:] for one in by_place] == [one[-2:] for one in batch.partition_keys]

@@ -13,12 +13,24 @@ import fnmatch
 import json
 import os
 import random
-from collections.abc import Iterable, Iterator
+import socket
+from collections.abc import Callable, Iterable, Iterator
 
 import click
 
-from kagent import config, destinations, letterbook, resending, system
+from kagent import (
+    config,
+    destinations,
+    letterbook,
+    model,
+    preprocessing,
+    resending,
+    service,
+    stream_facts,
+    system,
+)
 from kagent.cli import owner
+from kagent.destinations import control
 from kagent.options import printable
 
 
@@ -126,14 +138,18 @@ def _resend(
     """Send one flow's letters; return whether none of them is left."""
     chosen = [one for one in found if is_in_doubt or one.state == "waiting"]
     left_out = len(found) - len(chosen)
-    destination = destinations.make(flow.destination, flow.destination.aws, 1)
+    clock = system.SystemClock()
+    facts = model.StreamFacts()
+    if flow.needs_facts:  # larger records than by default, perhaps
+        facts = stream_facts.fetch(service.subject_of(flow, control.Clients()))
     sender = resending.Resender(
         book,
         flow.batch,
-        flow.destination.limits,
-        destination,
-        system.SystemClock(),
+        stream_facts.limits_with(flow.destination.limits, facts),
+        destinations.make(flow.destination, flow.destination.aws, 1),
+        clock,
         random.Random(),
+        _contexts(flow, clock),
     )
     outcome = sender.send(_once(chosen))
     if outcome.settled:
@@ -151,6 +167,29 @@ def _resend(
             err=True,
         )
     return not (left_out or outcome.waiting or outcome.in_doubt)
+
+
+def _contexts(
+    flow: config.FlowConfig, clock: model.Clock
+) -> Callable[[letterbook.Letter], model.ChunkContext]:
+    """Return what says of a letter what a flow would know of its line."""
+    known = preprocessing.Preprocessing(
+        flow.name,
+        (),
+        flow.on_no_match,
+        clock,
+        capture=flow.source.capture,
+        record_bytes_max=flow.destination.limits.record_bytes_max,
+        is_stripped=False,
+        host=lambda: model.HostFacts(socket.gethostname()),
+    )
+
+    def context_of(letter: letterbook.Letter) -> model.ChunkContext:
+        columns = [letter.data], [letter.start], [letter.end]
+        chunk = model.Chunk(letter.tail_id, *columns, letter.start, letter.end)
+        return known.context(chunk, letter.path, ())
+
+    return context_of
 
 
 def _once(letters: Iterable[letterbook.Letter]) -> Iterator[letterbook.Letter]:
