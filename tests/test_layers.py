@@ -93,6 +93,7 @@ LAYERS = {
     "rehearsal": 5,
     "cost": 5,
     "service": 5,
+    "preflight": 5,
     # L6: the command line
     "cli": 6,
     "__main__": 6,
@@ -127,6 +128,7 @@ WITHIN_A_LAYER = {
     ("agent", "report"): "as above",
     ("agent", "service"): "as above",
     ("agent", "hangs"): "as above",
+    ("preflight", "service"): "the daemon's own questions, asked beforehand",
     ("supervisor", "incarnation"): "a slot holds a flow's running incarnation",
     ("supervisor", "adoption"): "a flow that is rebuilt takes over its estate",
     ("letterbook", "deadletter"): "one folder and one form of a line, written here and read there",

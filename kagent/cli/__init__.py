@@ -54,6 +54,9 @@ def _run(config_option: str | None) -> None:
 @_config_option
 @click.option("--strict", "is_strict", is_flag=True, help="Exit 1 when there is a warning.")
 @click.option(
+    "--aws", "is_aws", is_flag=True, help="Ask AWS, too, and exit 1 when something is wrong there."
+)
+@click.option(
     "--json", "is_json", is_flag=True, help="Print one JSON document, or one object a record."
 )
 @click.option(
@@ -75,19 +78,27 @@ def _test_config(
     at: int | None,
     *,
     is_strict: bool,
+    is_aws: bool,
     is_json: bool,
     is_raw: bool,
 ) -> None:
     """Check the configuration, show what it ships.
 
-    Needs neither AWS nor a running daemon. Exit 78 when the configuration is wrong.
+    Needs no running daemon, and without --aws no AWS; nothing is ever written. Exit 78 when the
+    configuration is wrong.
     """
     if sample is None:
         if flow is not None or at is not None or is_raw:
             raise click.UsageError("--flow, --at and --raw say what to do with a --sample.")
         from kagent.cli import test_config
 
-        _leave(lambda: test_config.run(config_option, is_strict=is_strict, is_json=is_json))
+        _leave(
+            lambda: test_config.run(
+                config_option, is_strict=is_strict, is_json=is_json, is_aws=is_aws
+            )
+        )
+    if is_aws:
+        raise click.UsageError("--aws says nothing of a --sample.")
     if is_raw and is_json:
         raise click.UsageError("--raw and --json exclude each other.")
     from kagent.cli import sample as samples

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import click
 
-from kagent import config, cost, model, patterns, scanning, system
+from kagent import config, cost, model, patterns, preflight, scanning, system
 from kagent.cli import reckoning, sample
 from kagent.options import printable
 
@@ -39,8 +39,10 @@ class Survey:
     warnings: tuple[str, ...]
 
 
-def run(config_option: str | None, *, is_strict: bool, is_json: bool) -> int:
+def run(config_option: str | None, *, is_strict: bool, is_json: bool, is_aws: bool = False) -> int:
     """Check the configuration and print what it means; return the exit code.
+
+    With `is_aws`, AWS is asked as well, and a check that fails is an answer of no.
 
     Raises:
         errors.ConfigError: the configuration is wrong; nothing was printed.
@@ -49,13 +51,22 @@ def run(config_option: str | None, *, is_strict: bool, is_json: bool) -> int:
         loaded = config.load(config.default_path(config_option, os.environ), os.environ)
     survey = look(loaded, system.OsFiles(), system.SystemClock())
     region = region_of(loaded, os.environ)
+    checks = list(preflight.checks(loaded)) if is_aws else []
     if is_json:
-        click.echo(as_json(loaded, survey, region))
+        click.echo(as_json(loaded, survey, region, checks if is_aws else None))
     else:
         for warning in survey.warnings:
             click.echo(f"warning: {warning}", err=True)
-        click.echo("\n".join(as_text(loaded, survey, region)))
-    return 1 if is_strict and survey.warnings else 0
+        click.echo("\n".join([*as_text(loaded, survey, region), *map(check_line, checks)]))
+    is_good = preflight.is_good(checks) and not (is_strict and survey.warnings)
+    return 0 if is_good else 1
+
+
+def check_line(check: preflight.Check) -> str:
+    """Return what was found out as one line."""
+    state = {"ok": "ok", "unknown": "??", "failed": "FAILED"}[check.state]
+    hint = f"; hint: {printable(check.hint)}" if check.hint else ""
+    return f"  {check.flow}   {state:6}  {printable(check.text)}{hint}"
 
 
 def look(loaded: config.Config, files: model.Files, clock: model.Clock) -> Survey:
@@ -183,9 +194,14 @@ def as_text(loaded: config.Config, survey: Survey, region: str | None) -> Iterat
             yield f"  {'':{width}}   {line}"
 
 
-def as_json(loaded: config.Config, survey: Survey, region: str | None) -> str:
+def as_json(
+    loaded: config.Config,
+    survey: Survey,
+    region: str | None,
+    checks: Sequence[preflight.Check] | None = None,
+) -> str:
     """Return the same and the files' names as a JSON document."""
-    document = {
+    document: dict[str, object] = {
         "config": printable(loaded.file),
         "max_memory_bytes": loaded.max_memory,
         "buffers_bytes": loaded.buffers_bytes,
@@ -208,6 +224,8 @@ def as_json(loaded: config.Config, survey: Survey, region: str | None) -> str:
         ],
         "warnings": survey.warnings,
     }
+    if checks is not None:
+        document["aws"] = [dataclasses.asdict(one) for one in checks]
     return json.dumps(document, indent=2)
 
 

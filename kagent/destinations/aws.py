@@ -123,6 +123,18 @@ def region_of(session: Any, aws: AwsOptions) -> str | None:
     return found or None
 
 
+def region_for_arns(aws: AwsOptions) -> str:
+    """Return the region in the ARNs of what is reached; '*' if nothing says it.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: a profile that does not exist, ...
+    """
+    from kagent.destinations import session as sessions
+
+    plain = aws.model_copy(update={"assume_role": None})
+    return region_of(sessions.open_session(plain, skew.Skew()), aws) or "*"
+
+
 def client_config(session: Any, aws: AwsOptions, connections_max: int) -> Any:
     """Return what all clients have in common.
 

@@ -36,7 +36,12 @@ _APIS = {
 }
 _QUERY = Api("monitoring", "text/xml", is_query=True)
 _STS = Api("sts", "text/xml", is_query=True)
-_STS_ACTIONS = {"AssumeRole", "GetCallerIdentity"}
+_IAM = Api("iam", "text/xml", is_query=True)
+_BY_ACTION = {"AssumeRole": _STS, "GetCallerIdentity": _STS, "SimulatePrincipalPolicy": _IAM}
+_NAMESPACES = {
+    "sts": "https://sts.amazonaws.com/doc/2011-06-15/",
+    "iam": "https://iam.amazonaws.com/doc/2010-05-08/",
+}
 _QUERY_CODES = {  # where the query protocol's code is not the JSON one
     "InvalidParameterValueException": "InvalidParameterValue",
     "MissingRequiredParameterException": "MissingParameter",
@@ -55,7 +60,7 @@ def operation_of(request: http1.Request) -> tuple[Api, str]:
     if target is None and content_type == _FORM:
         form = urllib.parse.parse_qs(_plain_body(request).decode("utf-8", "replace"))
         action = form.get("Action", [""])[0]
-        return (_STS if action in _STS_ACTIONS else _QUERY), action
+        return _BY_ACTION.get(action, _QUERY), action
     prefix, _, operation = (target or "").partition(".")
     api = _APIS.get(prefix)
     if request.method != "POST" or api is None:
@@ -78,7 +83,7 @@ def params_of(request: http1.Request, api: Api) -> intake.Json:
     if api.signing_name == "monitoring" and len(request.body) > limits.PUT_METRIC_DATA_BYTES_MAX:
         raise errors.ServiceError("RequestEntityTooLargeException", "Request is too large", 413)
     body = _plain_body(request)
-    if api.signing_name == "sts":
+    if api.signing_name in _NAMESPACES:
         return dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace")))
     if api.is_query:
         return cloudwatch.params_of_form(body)
@@ -113,10 +118,10 @@ def result_bytes(
     """Return the body of a good answer."""
     if not api.is_query:
         return result if isinstance(result, bytes) else orjson.dumps(result)
-    if api.signing_name == "sts":
+    if api.signing_name in _NAMESPACES:
         assert isinstance(result, dict)
         return (
-            f'<{operation}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+            f'<{operation}Response xmlns="{_NAMESPACES[api.signing_name]}">'
             f"<{operation}Result>{_xml(result)}</{operation}Result><ResponseMetadata>"
             f"<RequestId>{request_id}</RequestId></ResponseMetadata></{operation}Response>"
         ).encode()

@@ -74,7 +74,9 @@ class Service:
         self._cloudwatch = cloudwatch.CloudWatch()
         self._wall = wall
         self.verifier = sigv4.SignatureVerifier(service_options, self._service_time)
-        self.sts = sts.Sts(service_options, self.verifier, self._service_time)
+        self.sts = sts.Sts(
+            service_options, self.verifier, lambda: self.source.faults, self._service_time
+        )
         self._random = random.Random(service_options.seed)
         self._lock = threading.Lock()
         self._identity: certificate.Identity | None = None
@@ -102,6 +104,7 @@ class Service:
             ("monitoring", "PutMetricData"): self._cloudwatch.put_metric_data,
             ("sts", "AssumeRole"): self.sts.assume_role,
             ("sts", "GetCallerIdentity"): self.sts.get_caller_identity,
+            ("iam", "SimulatePrincipalPolicy"): self.sts.simulate_principal_policy,
         }
 
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> server.Server:

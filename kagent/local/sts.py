@@ -1,4 +1,4 @@
-"""AWS STS, as far as a client needs it to become someone else: AssumeRole and GetCallerIdentity.
+"""AWS STS and IAM, as far as a client needs them: AssumeRole, GetCallerIdentity, what one may do.
 
 The credentials of a role are made here, with a session token and an end, and are good for every
 service of the account.
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from kagent.local import errors, intake, options, sigv4
+from kagent.local import errors, faults, intake, options, sigv4
 
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html, 2026-11
 DURATION_DEFAULT_S = 3600
@@ -26,8 +26,10 @@ class Sts:
         self,
         service_options: options.ServiceOptions,
         verifier: sigv4.SignatureVerifier,
+        in_force: Callable[[], faults.Faults],
         wall: Callable[[], float] = time.time,
     ) -> None:
+        self._faults = in_force
         self._options = service_options
         self._verifier = verifier
         self._wall = wall
@@ -67,6 +69,21 @@ class Sts:
             "AssumedRoleUser": {
                 "AssumedRoleId": f"AROAEXAMPLE:{name}",
                 "Arn": f"arn:aws:sts::{self._options.account}:assumed-role/{role}/{name}",
+            },
+        }
+
+    def simulate_principal_policy(self, params: intake.Json, _call: intake.Call) -> dict[str, Any]:
+        """Say whether one action is allowed: all are that no fault denies."""
+        action = params.get("ActionNames.member.1", "")
+        is_denied = action.partition(":")[2] in self._faults().denied
+        return {
+            "IsTruncated": "false",
+            "EvaluationResults": {
+                "member": {
+                    "EvalActionName": action,
+                    "EvalResourceName": params.get("ResourceArns.member.1", "*"),
+                    "EvalDecision": "implicitDeny" if is_denied else "allowed",
+                }
             },
         }
 
