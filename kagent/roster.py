@@ -44,6 +44,7 @@ from kagent import (
     opening,
     options,
     resting,
+    retired,
     scanning,
     split,
     tail,
@@ -136,6 +137,7 @@ class Roster:
         rotated = generations.Rotated.of(source.rotated)
         self._copies = copies.Copies(files, rotated, self.tails, self._truncated)
         self._searcher = lost.Searcher(rotated, files, clock, opener)
+        self._retired = retired.Retired(rotated, files, clock)
         self._inherited: dict[str, tuple[int, str]] = {}  # handles yet to prove their files
         self._undurable: set[str] = set()  # of them
         self._saved_in: dict[str, int] = {}  # by tail_id: the snapshot that made it durable
@@ -154,6 +156,9 @@ class Roster:
         """Take over the rows and, from an earlier incarnation, the open descriptors."""
         self._rows = kept.Rows(estate.rows, self._ttl_s, self._clock.monotonic())
         self._doubtful = dict.fromkeys(self._rows)
+        for row in self._rows.values():
+            if row.is_done and not row.was_unlinked and row.size == row.offset:
+                self._retired.note(row, self._scanner.base_of(row.paths[0]))
         self._first_scans = firstscan.FirstScans(estate.scanned)
         self._inherited, self._undurable = dict(estate.handles), set(estate.undurable)
 
@@ -203,6 +208,7 @@ class Roster:
             self._decide(result, subjects, first_scan_paths, now)
         self._seen = result.seen.identities
         self._search(result, now)
+        self._reopen(now)
         self._opener.close_unused()
         if self._rows.age(self._seen, now):
             self._faults.age()
@@ -531,6 +537,15 @@ class Roster:
             self._spend(source.tail_id)
         return one
 
+    def _reopen(self, now: float) -> None:
+        """Read on in retired files that grew: nobody told their writer."""
+        for resume, base in self._retired.look(self._is_ours):
+            if self._room() <= 0 or resume.checkpoint.tail_id not in self._rows:
+                continue
+            one = self._open(resume, now)
+            if one is not None:
+                self._leave(one, resume.checkpoint.paths, base, now)
+
     def _leave(self, one: tail.Tail, paths: tuple[str, ...], base: str, now: float) -> None:
         """Note that an open file is an older generation of one that was followed at `paths`."""
         one.state, one.left, one.scans_unseen = "left", now, 2
@@ -849,6 +864,8 @@ class Roster:
         self._files.close(one.handle)
         self._drop(one)
         self._rows.keep(dataclasses.replace(row, is_done=True))
+        if not one.is_unlinked and one.size == row.offset:
+            self._retired.note(self._rows[one.tail_id], one.base)
         self._copies.upheavals += 1
         self._say(logging.INFO, "file retired", one, f"offset={row.offset}")
 

@@ -75,6 +75,7 @@ LAYERS = {
     "resending": 3,
     "shipped": 3,
     "copies": 3,
+    "retired": 3,
     "lost": 3,
     "roster": 3,
     "burying": 3,
@@ -113,6 +114,7 @@ WITHIN_A_LAYER = {
     ("scanning", "looking"): "and so is which of them are looked at",
     ("roster", "opening"): "the tails of a flow are opened by a part of it",
     ("roster", "copies"): "what a new file is a copy of is asked before it is read",
+    ("roster", "retired"): "what was let go comes back when it grows",
     ("roster", "lost"): "what became of a file is looked for at each scan",
     ("lost", "opening"): "generations are opened and proved as other files are",
     ("generations", "patterns"): "where generations are is said by a pattern",
@@ -144,7 +146,7 @@ ENGINE = {
     "listings", "looking",
     "kpl",
     "values", "burying", "keys", "spread", "preprocessing", "userpattern", "patternparts",
-    "kept", "copies", "lost", "generations",
+    "kept", "copies", "lost", "generations", "retired",
 }  # fmt: skip
 WORLDLY = {
     "asyncio", "fcntl", "glob", "mmap", "pathlib", "select", "shutil", "signal", "socket",
