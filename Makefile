@@ -34,8 +34,9 @@ storm: $(VENV)/.dev  ## Rotations, kill -9, refused records and lost answers, to
 fleet: $(VENV)/.dev  ## Many agents and one stream, simulated: capacity used, fairness, refusals
 	$(BIN)/python tests/test_pace_fleet.py $(ARGS)
 
-campaign: $(VENV)/.dev  ## A million lines under each packing, through all faults together
+campaign: $(VENV)/.dev  ## A million lines under each packing, through all faults; each rotation of logrotate
 	$(BIN)/python tests/campaign/million.py $(ARGS)
+	$(BIN)/python tests/campaign/rotations.py
 
 bench: $(VENV)/.dev  ## CPU and memory: lines beside a plain boto3 loop, files beside glob and stat
 	$(BIN)/python tests/benchmarks/throughput.py $(ARGS)

@@ -18,6 +18,7 @@ import pathlib
 import sys
 import tempfile
 import threading
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
@@ -25,6 +26,7 @@ import rotation_rig
 from real_files import Host
 
 RACE_ROTATIONS = 30
+RACE_PAUSE_S = 0.3  # several kilobytes between two rotations
 
 
 def main() -> int:
@@ -70,15 +72,17 @@ def race() -> bool:
         stopping = threading.Event()
 
         def write() -> None:
-            while not stopping.is_set():
-                writer.write(5)
+            while not stopping.wait(0.0005):
+                writer.write(1)
 
         thread = threading.Thread(target=write)
         host.start()
         thread.start()
         delivered: list[bytes] = []
         for _ in range(RACE_ROTATIONS):
-            delivered += host.run(2.0)
+            end = time.monotonic() + RACE_PAUSE_S
+            while time.monotonic() < end:
+                delivered += host.run(0.25)
             rotator.rotate()
         stopping.set()
         thread.join()
