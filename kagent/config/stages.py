@@ -14,7 +14,7 @@ import pydantic
 from pydantic_core import core_schema
 
 from kagent import errors, options, preprocessors, userpattern, values
-from kagent.config import nodes, validation
+from kagent.config import foreign, nodes, validation
 
 STAGES_MAX = 32  # of one flow
 _EXPECTED = "the name of a preprocessor, or a mapping of that name to its options"
@@ -164,7 +164,8 @@ def _check_options(
         if given.entries:
             yield place.problem(given.path, f"'{name}' takes no options")
         return
-    problems = validation.check(of_stage, given)
+    is_ours = name in preprocessors.BUILT_IN
+    problems = validation.check(of_stage, given) if is_ours else [*foreign.check(of_stage, given)]
     yield from problems
     if problems:
         return

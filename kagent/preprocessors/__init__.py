@@ -106,13 +106,23 @@ def make(name: str, written: Mapping[str, object]) -> Stage:
     found = find(name)
     assert found is not None
     if not is_model(found):
-        plain: Any = found
-        return Stage(name, plain, is_built_in=False)
+        function: Any = found
+        return Stage(name, function, is_built_in=False)
+    is_built_in = name in BUILT_IN
     try:
-        made: Any = found.model_validate(written, strict=True)
+        made: Any = found.model_validate(
+            written if is_built_in else plain(written), strict=is_built_in
+        )
     except Exception as error:
         raise NotLoadableError(describe(error)) from error
-    return Stage(name, made, is_built_in=name in BUILT_IN)
+    return Stage(name, made, is_built_in)
+
+
+def plain(written: object) -> object:
+    """Return options with lists in the place of tuples, as a model that is not ours expects."""
+    if isinstance(written, Mapping):
+        return {key: plain(value) for key, value in written.items()}
+    return [plain(value) for value in written] if isinstance(written, tuple) else written
 
 
 def describe(error: BaseException) -> str:

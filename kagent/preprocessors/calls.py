@@ -12,7 +12,6 @@ import dataclasses
 import itertools
 import os.path
 import threading
-import traceback
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -134,10 +133,13 @@ def _checked(
 def _raised(error: BaseException) -> str:
     """Return what was raised and where; the text of an exception may quote the record."""
     what = f"raised {type(error).__name__}"
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first one is ours
-    if not frames:
+    place = error.__traceback__
+    if place is None or place.tb_next is None:  # the first frame is ours
         return what
-    return f"{what} at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}"
+    while place.tb_next is not None:
+        place = place.tb_next
+    file = os.path.basename(place.tb_frame.f_code.co_filename)
+    return f"{what} at {file}:{place.tb_lineno}"
 
 
 def _iterable(found: object) -> Iterable[model.Outcome]:
