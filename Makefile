@@ -38,9 +38,10 @@ campaign: $(VENV)/.dev  ## A million lines under each packing, through all fault
 	$(BIN)/python tests/campaign/million.py $(ARGS)
 	$(BIN)/python tests/campaign/rotations.py
 
-bench: $(VENV)/.dev  ## CPU and memory: lines beside a plain boto3 loop, files beside glob and stat
+bench: $(VENV)/.dev  ## CPU and memory, of lines, files and preprocessors, beside plain ways
 	$(BIN)/python tests/benchmarks/throughput.py $(ARGS)
 	$(BIN)/python tests/benchmarks/scale.py $(SCALE_ARGS)
+	$(BIN)/python tests/benchmarks/preprocessing.py
 
 clean:  ## Remove the virtualenv and every cache
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

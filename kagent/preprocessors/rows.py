@@ -76,16 +76,18 @@ class Splitter:
         has_quotes = b'"' in text
         delimiters = len(records) * (fields - 1) * self._growth
         quotes = text.count(b'"') if has_quotes else 0
-        if not jsontext.is_plain(text, len(records), quotes + delimiters):
+        is_plain = jsontext.is_plain(text, len(records), quotes + delimiters)
+        if not is_plain:
             escaped = jsontext.escaped(text, len(records)) if self._is_harmless else None
             if escaped is None:
                 return None
             text = escaped
         if not has_quotes or not self._has_quotes:
+            lines = _cut(text, records) if is_plain and not has_quotes else None
             if has_quotes:
                 text = text.replace(b'"', b'\\"')
-            lines = text[1:-2].split(b"\n\0")
-            if len(lines) != len(records) or not text.endswith(b"\n\0"):
+            lines = lines or _lines(text, len(records))
+            if lines is None:
                 return None  # not each of them has the newline that is_plain must be sure of
             rows = [tuple(line.split(self.delimiter)) for line in lines]
             is_right = set(map(len, rows)) == {fields}
@@ -109,3 +111,20 @@ class Splitter:
             row = re.escape(self.delimiter).join([field] * fields)
             found = self._patterns[fields] = re.compile(rb"\0%b\n(?=\0)" % row)
         return found
+
+
+def _lines(text: bytes, records: int) -> Sequence[bytes] | None:
+    """Return the records in framed text, without newlines; None if not each of them has one."""
+    lines = text[1:-2].split(b"\n\0")
+    return lines if len(lines) == records and text.endswith(b"\n\0") else None
+
+
+def _cut(text: bytes, records: Sequence[bytes]) -> Sequence[bytes] | None:
+    """Return records without their newlines; None if one has none, or more than that at its end.
+
+    They are cut themselves, in half the time that splitting the framed text would take.
+    """
+    is_framed_only = len(text) == sum(map(len, records)) + len(records) + 1
+    if is_framed_only and [one[-1:] for one in records].count(b"\n") == len(records):
+        return [record[:-1] for record in records]
+    return None

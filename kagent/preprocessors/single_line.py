@@ -3,7 +3,6 @@ r"""Make one line of records that have several: pretty-printed JSON, stack trace
 from __future__ import annotations
 
 import io
-import itertools
 from collections.abc import Iterable
 from typing import Literal
 
@@ -42,27 +41,28 @@ class SingleLine(stage.Stage):
         records: list[bytes],
         context: model.ChunkContext,  # noqa: ARG002
     ) -> list[bytes]:
-        """Return each record as one line: 0.1 us for one that is a line, else 0.08 us a line.
+        """Return each record as one line: 0.1 us for what is a line already, and for each line.
 
         Nothing is to be done to a record that begins and ends with something else than a blank
-        and holds one newline, at its end.
+        and holds one newline, at its end. What a line of several costs is two Python objects.
         """
         separator = self.separator.encode()
-        return [
-            record
-            if record.find(b"\n") + 1 == len(record) > 1 and record[0] >= _BLANK_END <= record[-2]
-            else separator.join(self._lines(record)) + b"\n"
-            for record in records
-        ]
+        if self.trim == "blanks" and self.empty_lines == "drop":
+            strip, read = bytes.strip, io.BytesIO
+            return [
+                record
+                if record.find(b"\n") + 1 == len(record) > 1
+                and record[0] >= _BLANK_END <= record[-2]
+                else separator.join(filter(None, map(strip, read(record).readlines()))) + b"\n"
+                for record in records
+            ]
+        return [separator.join(self._lines(record)) + b"\n" for record in records]
 
     def _lines(self, record: bytes) -> Iterable[bytes]:
         """Return what is left of a record's lines."""
-        if self.empty_lines == "keep":
-            record = record.rstrip(b"\n")
-        lines = io.BytesIO(record).readlines()
+        lines = record.rstrip(b"\n").split(b"\n")
         if self.trim == "blanks":
-            found = map(bytes.strip, lines)
-        else:
-            ends = b"\n" if self.trim == "none" else _CONTROL
-            found = map(bytes.strip, lines, itertools.repeat(ends))
-        return found if self.empty_lines == "keep" else filter(None, found)
+            lines = [line.strip() for line in lines]
+        elif self.trim == "control":
+            lines = [line.strip(_CONTROL) for line in lines]
+        return lines if self.empty_lines == "keep" else filter(None, lines)
