@@ -234,6 +234,7 @@ OPTIONS = st.fixed_dictionaries(
 @hypothesis.settings(deadline=None, max_examples=600)
 @hypothesis.given(RECORDS | well_formed(), OPTIONS)
 @hypothesis.example([b"\n", b"", b"\t\n"], {"empty": "text"})  # a tab in the place of a newline
+@hypothesis.example([b"\r"], {"empty": "text"})  # stripped
 def test_many_rows_and_single_ones_give_the_same_bytes(
     records: list[bytes], options: dict[str, Any]
 ) -> None:

@@ -82,9 +82,8 @@ def framed(records: Sequence[bytes]) -> bytes:
 
     Each ends with \n, without the carriage return that may stand before it.
     """
-    if not records[0].endswith(b"\n"):
-        return b"\0%b\n\0" % b"\n\0".join(records).replace(b"\r\n\0", b"\n\0")
-    text = b"\0%b\0" % b"\0".join(records)
+    end = b"\0" if records[0].endswith(b"\n") else b"\n\0"
+    text = b"\0%b%b" % (end.join(records), end)
     return text.replace(b"\r\n\0", b"\n\0") if b"\r" in text else text
 
 
