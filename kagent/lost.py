@@ -24,9 +24,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
-from kagent import generations, model, opening, scanning, tracking
+from kagent import generations, model, opening, patterns, scanning, tracking
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -157,8 +157,7 @@ class Searcher:
         owners: dict[str, set[str]] = collections.defaultdict(set)
         parsed = {}
         for one in lost:
-            for path in one.checkpoint.paths:
-                pattern = self._rotated.pattern(path, one.base)
+            for pattern in self._patterns(one):
                 parsed[pattern.text] = pattern
                 owners[pattern.text].add(one.checkpoint.tail_id)
         if set(parsed) != {pattern.text for pattern in self._scanner.patterns}:
@@ -172,6 +171,14 @@ class Searcher:
             for tail_id in {owner for text in sighting.patterns for owner in owners[text]}:
                 candidates[tail_id].append(sighting)
         return candidates
+
+    def _patterns(self, one: LostFile) -> Iterator[patterns.Pattern]:
+        """Yield where generations of a file may be: beside it, and beside what a link leads to."""
+        for path in one.checkpoint.paths:
+            yield self._rotated.pattern(path, one.base)
+            real = self._files.real_path(path) if path == one.base else path
+            if real != path:
+                yield self._rotated.pattern(real, real)
 
     def _find_themselves(
         self,

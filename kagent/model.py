@@ -473,6 +473,10 @@ class Files(Protocol):
         """Return the status of a path; a link in the last component counts only within `base`."""
         ...
 
+    def real_path(self, path: str) -> str:
+        """Return a path without links, as they lead now."""
+        ...
+
     def is_as_seen(self, seen: Sighting) -> bool:
         """Return whether file, size and mtime at a path are those of a sighting; cheaply."""
         ...

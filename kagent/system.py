@@ -62,6 +62,10 @@ class OsFiles:
         """
         return _file_status(os.stat(path, follow_symlinks=path == base))
 
+    def real_path(self, path: str) -> str:
+        """Return a path without links, as they lead now; what is not there stays as it is."""
+        return os.path.realpath(path)
+
     def is_as_seen(self, seen: model.Sighting) -> bool:
         """Return whether file, size and mtime at a path are those of a sighting: 3 us."""
         try:

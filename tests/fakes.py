@@ -95,6 +95,24 @@ class FakeFiles:
         self.before("status", path)
         return self._status(self.find(path, follow_last=path == base))
 
+    def real_path(self, path: str) -> str:
+        names, done = _components(path), ""
+        for _ in range(_LINKS_MAX + len(names)):
+            if not names:
+                break
+            one = os.path.join(done or "/", names.pop(0))
+            try:
+                node = self._lookup(one)
+            except (FileNotFoundError, NotADirectoryError):
+                node = None
+            if node is None or node.kind != "link":
+                done = one
+            elif node.target.startswith("/"):
+                names, done = [*_components(node.target), *names], ""
+            else:
+                names = [*_components(node.target), *names]
+        return done or "/"
+
     def is_as_seen(self, seen: model.Sighting) -> bool:
         try:
             found = self.status(seen.path, seen.base)

@@ -123,6 +123,19 @@ def opened(place: Place, name: str) -> int:
 # --- files ------------------------------------------------------------------------------------
 
 
+def test_real_path_is_where_links_lead(place: Place) -> None:
+    """Through links in every component; what is not there stays as it is written."""
+    base = os.path.realpath(place.base)
+    place.mkdir("pods")
+    place.write("pods/0.log", b"")
+    place.symlink("pods", "link")
+    place.symlink("link/0.log", "a.log")
+
+    found = [place.files.real_path(f"{base}/{name}") for name in ("a.log", "link/1.log", "b/c")]
+
+    assert [f"{base}/pods/0.log", f"{base}/pods/1.log", f"{base}/b/c"] == found
+
+
 def test_read_gives_bytes_at_an_offset_and_fewer_only_at_the_end(place: Place) -> None:
     """A read gives what is there, less at the end of the file, nothing behind it."""
     place.write("a.log", b"0123456789")

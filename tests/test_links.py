@@ -96,6 +96,22 @@ def test_position_behind_a_link_survives_a_restart(host: Host) -> None:
     assert lines([b"restarted"]) == host.run()
 
 
+def test_rotations_behind_a_link_while_kagent_was_down_are_found(host: Host) -> None:
+    """Generations are beside what the link leads to: the rest of the old one, then the younger."""
+    real = host.directory / "docker/c1/c1-json.log"
+    host.write("docker/c1/c1-json.log", b"x" * 1100)
+    host.run()
+    host.stop()
+    host.write("docker/c1/c1-json.log", b"rest")
+    os.rename(real, f"{real}.20261126-010203")
+    host.write("docker/c1/c1-json.log", b"between")
+    os.rename(real, f"{real}.20261126-010204")
+    host.write("docker/c1/c1-json.log", b"now")
+    host.start()
+
+    assert sorted(lines([b"rest", b"between", b"now"])) == sorted(host.run(30.0))
+
+
 def test_links_to_directories_are_entered_once(tmp_path: pathlib.Path) -> None:
     """A loop ends, and what is reached twice is one file."""
     host = Host(tmp_path, paths=(f"{tmp_path}/logs/**/*.log",), follow_symlinks=True)
