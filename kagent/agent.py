@@ -61,13 +61,13 @@ class Agent:
         self._checkpoints = checkpoint.CheckpointThread(
             self._store, dead_letters, loaded.checkpoint.round_s, self._clock
         )
+        self._service = service.ServiceThread(
+            loaded.metrics.cloudwatch, self._metrics_aws, self._clock, environ
+        )
         self._flows = supervisor.Supervisor(
-            loaded, system.OsFiles(), self._clock, self._checkpoints
+            loaded, system.OsFiles(), self._clock, self._checkpoints, host=self._service.host
         )
         self._watch = watch.Watch(self._flows.hint)
-        self._service = service.ServiceThread(
-            loaded.metrics.cloudwatch, self._metrics_aws, self._clock
-        )
         self._boot = boot.Boot(loaded.state_dir)
         self._hangs = hangs.Hangs()
         self._is_ready = False

@@ -41,6 +41,7 @@ from kagent import (
 )
 from kagent.preprocessors import calls, chain
 
+HOST_WAIT_S = 10.0  # for EC2's data, when records are to have some
 STEP_S = 0.1
 SCAN_S = 1.0
 SAY_AGAIN_S = 60.0
@@ -123,6 +124,10 @@ class Flow:
         self.counters = metrics.FlowCounters()
         self.facts = model.StreamFacts()  # of the destination, when the service has said them
         self._facts_due = clock.monotonic() + settings.facts_wait_s  # reading waits no longer
+        self._host = host
+        self._host_due = float("-inf")
+        if any(stage.needs_instance for stage in settings.preprocess):
+            self._host_due = clock.monotonic() + HOST_WAIT_S
         self.in_flight = 0
         self._clock = clock
         self._submit = submit
@@ -253,7 +258,7 @@ class Flow:
         while self._clock.monotonic() < end:
             self._dispatch()
             credit = self.settings.max_buffer_bytes - self._batcher.held_bytes
-            is_held = not self.is_ready or self._clock.monotonic() < self._facts_due
+            is_held = not self.is_ready or self._is_waiting_for_facts()
             is_held |= self._batcher.lacks_shards
             if self._preprocessing.is_waiting:
                 if not self._preprocess(credit):
@@ -269,6 +274,11 @@ class Flow:
             self._take_in(found)
         self._dispatch()
         return True
+
+    def _is_waiting_for_facts(self) -> bool:
+        """Return whether somebody was asked for what a record needs, and may still answer."""
+        now = self._clock.monotonic()
+        return now < self._facts_due or (now < self._host_due and self._host().is_awaited)
 
     def _dispatch(self) -> None:
         """Submit what is ready, as long as the pace allows another attempt."""
@@ -318,6 +328,7 @@ class Flow:
         processed = self._preprocessing.process(found)
         self.counters.unparsed_records += processed.unparsed
         self.counters.dropped_records += processed.dropped
+        self.counters.bare_records += processed.bare
         for piece in processed.shipped:
             self._add(found, piece)
         for piece, reason in processed.dead:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import logging
 import random
-import socket
 import threading
+from collections.abc import Callable
 
 from kagent import checkpoint, config, delivery, flow, model, roster, suspects, system
 
@@ -36,6 +36,7 @@ class Incarnation:
         clock: model.Clock,
         checkpoints: checkpoint.CheckpointThread,
         drain_timeout_s: float,
+        host: Callable[[], model.HostFacts] = model.HostFacts,
     ) -> None:
         """Build the flow and its senders; nothing runs before `start`."""
         self.settings = settings
@@ -54,7 +55,7 @@ class Incarnation:
             self._submit,
             self._save,
             self._bury,
-            lambda: model.HostFacts(socket.gethostname()),
+            host,
             self.suspects,
         )
         self._clock = clock

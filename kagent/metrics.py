@@ -58,6 +58,7 @@ class Counts:
     expired_patterns: int
     unparsed_records: int
     dropped_records: int
+    bare_records: int
 
     @property
     def buffered_bytes(self) -> int:
@@ -90,6 +91,7 @@ class FlowCounters:
     expired_patterns: int = 0  # lines for which a pattern took too long: as if it did not match
     unparsed_records: int = 0  # that a preprocessor could not take apart: see `on_no_match`
     dropped_records: int = 0  # by a preprocessor, or as unparsed; their bytes are in dropped_bytes
+    bare_records: int = 0  # without EC2 data or tags that a preprocessor was to add
 
     def count_receipt(self, receipt: model.Receipt) -> None:
         """Count what one call did, in the meaning that the Java agent gives the five.

@@ -209,11 +209,17 @@ class Chunk:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What is known of this machine: its name, and on EC2 the instance's data and tags."""
+    """What is known of this machine: its name, and on EC2 the instance's data and tags.
+
+    `fault` is why something is not known that somebody wants; `is_awaited`: EC2 was asked, or will
+    be, and there is neither an answer nor a fault yet.
+    """
 
     name: str = ""
     instance: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    fault: str = ""
+    is_awaited: bool = False
 
 
 @dataclasses.dataclass(slots=True)

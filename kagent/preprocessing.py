@@ -14,7 +14,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from kagent import model, options, preprocessors, split, userpattern
+from kagent import host_facts, model, options, preprocessors, split, userpattern
 from kagent.preprocessors import calls, chain
 
 SAY_AGAIN_S = 60.0
@@ -46,6 +46,7 @@ class Processed:
     dead: list[tuple[model.Chunk, str]] = dataclasses.field(default_factory=list)
     unparsed: int = 0  # records that a preprocessor could not take apart
     dropped: int = 0  # records that one dropped, or that are dropped as unparsed
+    bare: int = 0  # records that lack what EC2 has not said
 
 
 class Preprocessing:
@@ -86,6 +87,12 @@ class Preprocessing:
         self._clock = clock
         self._record_bytes_max = record_bytes_max
         self._host = host
+        self._lack = host_facts.Lack(
+            flow,
+            clock,
+            needs_instance=any(stage.needs_instance for stage in stages),
+            needs_tags=any(stage.needs_tags for stage in stages),
+        )
         self._capture = userpattern.UserPattern(capture) if capture else None
         self._captured: dict[str, Mapping[str, str]] = {}  # by path
         self._said: dict[tuple[str, str], float] = {}
@@ -152,6 +159,7 @@ class Preprocessing:
         self._note_growth(chunk.records, result.records)
         found = Processed(unparsed=len(result.failures))
         found.dropped = result.records.count(None)
+        found.bare = self._lack.note(len(chunk), self._host)
         if result.failures:
             self._say(chunk, path, result.failures)
         for piece, reason in divide(chunk, result):

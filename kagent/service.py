@@ -9,9 +9,9 @@ from __future__ import annotations
 import queue
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from kagent import config, metrics, model, stream_facts
+from kagent import config, host_facts, metrics, model, stream_facts
 from kagent.destinations import aws, control
 from kagent.exporters import cloudwatch
 
@@ -27,6 +27,7 @@ class ServiceThread:
         options: cloudwatch.CloudWatchOptions,
         aws_options: Callable[[], aws.AwsOptions],
         clock: model.Clock,
+        environ: Mapping[str, str],
     ) -> None:
         """Call nothing before `start`; `aws_options` are asked for at each connecting to put."""
         self._is_on = options.level != "none"
@@ -41,6 +42,7 @@ class ServiceThread:
         self._surveyor = stream_facts.Surveyor(
             clock, random.Random(), lambda flow, facts: self._facts.put((flow, facts))
         )
+        self._instance = host_facts.InstanceFacts(clock, environ)
         self._clients = control.Clients()
         self._wake = threading.Event()
         self._is_stopping = False
@@ -60,6 +62,10 @@ class ServiceThread:
         self._configs.put(loaded)
         self._wake.set()
 
+    def host(self) -> model.HostFacts:
+        """Return what is known of this machine; from any thread."""
+        return self._instance.current()
+
     def take_facts(self) -> list[tuple[str, model.StreamFacts]]:
         """Return facts that are new, by the name of a flow; from the agent's thread."""
         return [self._facts.get() for _ in range(self._facts.qsize())]
@@ -74,18 +80,28 @@ class ServiceThread:
     def _run(self) -> None:
         put_at = self._clock.monotonic() + self._interval_s
         while not self._is_stopping:
-            due = min(put_at, self._surveyor.next_due() or put_at)
+            dues = (put_at, self._surveyor.next_due(), self._instance.next_due())
+            due = min(one for one in dues if one is not None)
             self._clock.wait(self._wake, max(0.0, due - self._clock.monotonic()))
             self._wake.clear()
             while not self._configs.empty():
-                self._surveyor.set_subjects(subjects_of(self._configs.get(), self._clients))
+                self._set_config(self._configs.get())
             if self._is_stopping:
                 break
+            self._instance.refresh()  # first: it is quick, and flows may wait for it
             self._surveyor.survey()
             if self._clock.monotonic() >= put_at:
                 put_at = self._clock.monotonic() + self._interval_s
                 self._publish()
         self._publish()
+
+    def _set_config(self, loaded: config.Config) -> None:
+        self._surveyor.set_subjects(subjects_of(loaded, self._clients))
+        stages = [stage for one in loaded.flows for stage in one.preprocess]
+        self._instance.want(
+            instance=any(stage.needs_instance for stage in stages),
+            tags=any(stage.needs_tags for stage in stages),
+        )
 
     def _publish(self) -> None:
         sums: dict[str, metrics.Five] = {}

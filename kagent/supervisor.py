@@ -70,6 +70,8 @@ class Supervisor:
         clock: model.Clock,
         checkpoints: checkpoint.CheckpointThread,
         make_destination: MakeDestination = services.make,
+        *,
+        host: Callable[[], model.HostFacts] = model.HostFacts,
     ) -> None:
         """Build nothing yet; see `start`."""
         self._config = loaded
@@ -77,6 +79,7 @@ class Supervisor:
         self._clock = clock
         self._checkpoints = checkpoints
         self._make_destination = make_destination
+        self._host = host
         self._slots: dict[str, _Slot] = {}
         self._deltas: list[tuple[str, metrics.Five]] = []  # of lives that have ended
         self._facts: dict[str, model.StreamFacts] = {}  # by flow, as last told
@@ -253,6 +256,7 @@ class Supervisor:
             self._clock,
             self._checkpoints,
             loaded.drain_timeout,
+            self._host,
         )
 
     def _postpone(self, name: str, slot: _Slot, now: float) -> None:

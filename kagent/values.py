@@ -1,7 +1,8 @@
 """Named values of records: `{path}`, `{host}`, `{offset}`, `{id}`, `{read_time}`, captured groups.
 
 Pure. Fields, partition keys and whatever else an operator may fill with a value take it from here.
-A value is a whole text in braces, `"{path}"`; any other text means itself: this is no template.
+A value is a whole text in braces, `"{path}"`; elsewhere but in fields, which put values between
+other words, any other text means itself.
 
 A column is computed once for a chunk, and only when somebody asks for it.
 """
@@ -16,6 +17,17 @@ from kagent import model
 
 NAMES = ("path", "host", "offset", "id", "read_time")
 
+# What EC2 says of the instance; empty where it says nothing, or nothing yet.
+INSTANCE_NAMES = (
+    "instance_id",
+    "instance_type",
+    "region",
+    "availability_zone",
+    "account_id",
+    "ami_id",
+    "private_ip",
+)
+
 _WRITTEN = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 # One value for all records of a chunk, or one for each.
@@ -26,6 +38,11 @@ def name_of(text: str) -> str | None:
     """Return the name that a text such as '{path}' stands for; None if it means itself."""
     match = _WRITTEN.fullmatch(text)
     return match[1] if match else None
+
+
+def parts_of(text: str) -> list[str]:
+    """Return the parts of a text such as '{host}: x': those at odd places are names of values."""
+    return _WRITTEN.split(text)
 
 
 def is_known(name: str, captured: Iterable[str]) -> bool:
@@ -72,6 +89,8 @@ def _compute(name: str, context: model.ChunkContext) -> Column:
         return context.host.name
     if name == "read_time":
         return iso_time(context.read_time)
+    if name in INSTANCE_NAMES:
+        return readable(context.host.instance.get(name, ""))
     return readable(context.captured[name])
 
 

@@ -37,7 +37,9 @@ class Rig:
         partition_key: keys.Setting = keys.RANDOM,
         hash_key: str = "",
         capture: str | None = None,
+        host: model.HostFacts | None = None,
     ) -> None:
+        self.host = host or model.HostFacts()
         self.clock = fakes.FakeClock()
         self.files = fakes.FakeFiles(self.clock)
         self.destination = fakes.FakeDestination(limits)
@@ -82,6 +84,7 @@ class Rig:
             self.pending.append,
             self.snapshots.append,
             self.letters.append,
+            lambda: self.host,
         )
         self.flow.open(estate)
         return self.flow
@@ -803,6 +806,57 @@ def test_what_preprocessors_make_is_shipped_and_the_source_settles() -> None:
     assert (22, 17, 5) == (counts.read_bytes, counts.delivered_bytes, counts.dropped_bytes)
     assert (1, 1) == (counts.unparsed_records, counts.dropped_records)
     assert 22 == next(iter(rig.rows().values())).offset
+
+
+class Instance:
+    """A stage that wants EC2's data."""
+
+    needs_instance = True
+
+    def __call__(self, records: list[bytes], context: model.ChunkContext) -> list[bytes]:
+        name = context.host.instance.get("instance_id", "-").encode()
+        return [b"%b %b" % (name, record) for record in records]
+
+
+def test_records_wait_for_the_instance_they_come_from() -> None:
+    """As long as it may still be told, and not a moment longer."""
+    rig = Rig(preprocess=Instance(), host=model.HostFacts(is_awaited=True))
+    rig.write("/logs/a.log", b"one\n")
+    rig.go_on(8.0)
+    assert [] == rig.accepted
+
+    rig.host = model.HostFacts("h", {"instance_id": "i-1"})
+    rig.go_on(2.0)
+
+    assert [b"i-1 one\n"] == rig.accepted
+    assert 0 == rig.flow.condition.counts.bare_records
+
+
+@pytest.mark.parametrize(
+    ("host", "seconds"),
+    [(model.HostFacts(is_awaited=True), 12.0), (model.HostFacts(fault="no EC2"), 2.0)],
+)
+def test_records_go_without_instance_data_that_nobody_knows(
+    host: model.HostFacts, seconds: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After ten seconds, or as soon as it is clear; counted, and said once a minute."""
+    rig = Rig(preprocess=Instance(), host=host)
+    rig.write("/logs/a.log", b"one\n")
+    rig.go_on(seconds)
+    rig.write("/logs/a.log", b"two\n")
+    rig.go_on()
+
+    assert [b"- one\n", b"- two\n"] == rig.accepted
+    assert 2 == rig.flow.condition.counts.bare_records
+    said = [one.getMessage() for one in caplog.records if "instance data" in one.getMessage()]
+    assert 1 == len(said)
+    assert 'records=1 error="' + (host.fault or "no answer yet") in said[0]
+
+    rig.write("/logs/a.log", b"three\n")
+    rig.go_on(61.0)
+    rig.write("/logs/a.log", b"four\n")
+    rig.go_on()
+    assert 2 == sum("instance data" in one.getMessage() for one in caplog.records)
 
 
 def test_a_block_of_which_nothing_is_left_settles_at_once() -> None:

@@ -64,6 +64,7 @@ LAYERS = {
     "deadletter": 2,
     "letterbook": 2,
     "stream_facts": 2,
+    "host_facts": 2,
     "destinations": 2,
     "exporters": 2,
     "preprocessors": 2,

@@ -28,7 +28,7 @@ def complete(text: str) -> str:
         return text
     flow = {"name": "example", "destination": {"kinesis": {"stream": "example"}}, **part}
     flow["source"] = {"paths": ["/var/log/example.log"], **part.get("source", {})}
-    return yaml.safe_dump({"flows": [flow]})
+    return yaml.safe_dump({"flows": [flow]}, sort_keys=False)
 
 
 def examples() -> list[tuple[str, str, str]]:

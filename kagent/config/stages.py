@@ -99,7 +99,7 @@ def _check_capture(flow: nodes.Mapping, captured: Sequence[str]) -> Iterator[err
     text = nodes.text_of(node)
     if node is None or not text:
         return
-    taken = [name for name in captured if name in values.NAMES]
+    taken = [name for name in captured if name in (*values.NAMES, *values.INSTANCE_NAMES)]
     if taken:
         message = f"{{{taken[0]}}} is a value that there is in any case"
         yield node.place.problem(node.path, message, "Give the group another name.")
@@ -189,8 +189,9 @@ def _check_made(
         yield place.problem(given.path, f"the preprocessor refuses its options: {why}")
         return
     for value in made.value_names:
-        if not values.is_known(value, captured):
-            known = ", ".join(f"{{{one}}}" for one in (*values.NAMES, *captured))
+        if not values.is_known(value, (*captured, *values.INSTANCE_NAMES)):
+            names = (*values.NAMES, *captured, *values.INSTANCE_NAMES)
+            known = ", ".join(f"{{{one}}}" for one in names)
             yield place.problem(
                 given.path, f"there is no value {{{value}}}", f"Known here: {known}."
             )

@@ -23,6 +23,7 @@ ENTRY_POINTS = "kagent.preprocessors"
 
 BUILT_IN: Mapping[str, tuple[str, str]] = {  # by name: the module, the class in it
     "add_brackets": ("add_brackets", "AddBrackets"),
+    "add_metadata": ("add_metadata", "AddMetadata"),
     "csv_to_json": ("csv_to_json", "CsvToJson"),
     "filter": ("filter", "Filter"),
     "log_to_json": ("log_to_json", "LogToJson"),
@@ -58,6 +59,11 @@ class Stage:
     def needs_instance(self) -> bool:
         """EC2 instance data or tags are wanted."""
         return bool(getattr(self.preprocessor, "needs_instance", False))
+
+    @property
+    def needs_tags(self) -> bool:
+        """Tags of the EC2 instance are wanted."""
+        return bool(getattr(self.preprocessor, "needs_tags", False))
 
 
 def names() -> list[str]:

@@ -29,3 +29,8 @@ class Stage(options.Options):
     def needs_instance(self) -> bool:
         """EC2 instance data or tags are wanted; the flow waits for them, at most 10 s."""
         return False
+
+    @property
+    def needs_tags(self) -> bool:
+        """Tags of the EC2 instance are wanted."""
+        return False
