@@ -95,6 +95,19 @@ def test_every_file_that_is_named_exists() -> None:
     assert [] == [name for name in named if not (ROOT / name).exists()]
 
 
+def test_every_test_that_is_named_exists() -> None:
+    """What the table of rotation styles says is proved is a test that runs."""
+    named = set(re.findall(r"`(tests/\w+\.py)::(\w+)`", README))
+
+    defined = {
+        (path, name)
+        for path, _ in named
+        for name in re.findall(r"^def (test_\w+)\(", (ROOT / path).read_text(), re.MULTILINE)
+    }
+    assert len(named) >= 15
+    assert set() == named - defined
+
+
 def test_every_key_in_the_text_is_a_key() -> None:
     """An option that the text names in backticks stands in the reference page."""
     reference = (ROOT / "config" / "reference.md").read_text()
