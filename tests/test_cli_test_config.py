@@ -319,3 +319,15 @@ def test_an_unknown_region_is_said_to_come_from_boto3(
     result = run(logs.parent, FLOWS.format(logs=logs).replace("region: eu-west-1", ""))
 
     assert "kinesis web-logs, region from boto3's chain\n" in result.stdout
+
+
+def test_a_path_that_capture_does_not_match_is_named(logs: pathlib.Path) -> None:
+    """Its values would be empty, and nobody would know why."""
+    source = f'paths: ["{logs}/nginx/*.log"], capture: "/(?P<name>[ab])[.]log$"'
+    content = FLOWS.format(logs=logs).replace(f'paths: ["{logs}/nginx/*.log"]', source)
+
+    result = run(logs.parent, content)
+
+    assert [
+        f"warning: flow nginx: {logs}/nginx/c.log: 'capture' does not match, its values are empty"
+    ] == result.stderr.splitlines()

@@ -14,7 +14,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import click
 
-from kagent import config, cost, model, patterns, preflight, scanning, system
+from kagent import (
+    config,
+    cost,
+    discovery,
+    model,
+    patterns,
+    preflight,
+    scanning,
+    system,
+    userpattern,
+)
 from kagent.cli import reckoning, sample
 from kagent.options import printable
 
@@ -91,7 +101,8 @@ def look(loaded: config.Config, files: model.Files, clock: model.Clock) -> Surve
         paths = list({path: None for paths in matched.values() for path in paths})
         flows.append(FlowSurvey(flow, matched, cost.estimate(flow, paths, files, clock)))
         warnings += (f"flow {flow.name}: {text}" for text in _torn_apart(flow))
-        warnings += (f"flow {flow.name}: {text}" for text in _warnings(matched, result, files))
+        found = [*_warnings(matched, result, files), *_uncaptured(source, result.sightings)]
+        warnings += (f"flow {flow.name}: {text}" for text in found)
     warnings += _shipped_twice(flows)
     return Survey(tuple(flows), tuple(warnings))
 
@@ -119,6 +130,23 @@ def _torn_apart(flow: config.FlowConfig) -> Iterator[str]:
             "pack: newline and multiline: readers split records of several lines at each "
             "newline; use pack: kpl, or a preprocessor that makes one line of them"
         )
+
+
+def _uncaptured(
+    source: discovery.SourceOptions, sightings: Iterable[model.Sighting]
+) -> Iterator[str]:
+    """Yield for files whose path `capture` does not match that their values are empty."""
+    if source.capture is None:
+        return
+    paths = [sighting.path for sighting in sightings]
+    encoded = [path.encode("utf-8", "surrogateescape") for path in paths]
+    found = userpattern.UserPattern(source.capture).each(encoded, "search")
+    missed = [
+        f"{printable(path)}: 'capture' does not match, its values are empty"
+        for path, one in zip(paths, found, strict=True)
+        if one is None or one is userpattern.EXPIRED
+    ]
+    yield from _at_most(missed, "files that 'capture' does not match")
 
 
 def _unreadable(sightings: Iterable[model.Sighting], files: model.Files) -> Iterator[str]:
