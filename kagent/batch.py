@@ -448,6 +448,9 @@ def _runs(chunks: Iterable[model.Chunk]) -> list[model.Chunk]:
     runs: list[model.Chunk] = []
     last: dict[str, model.Chunk] = {}
     for chunk in chunks:
+        if chunk.whole is not None:
+            runs.append(chunk)
+            continue
         run = last.get(chunk.tail_id)
         if run is None or run.end != chunk.start:
             run = model.Chunk(chunk.tail_id, [], [], [], chunk.start, chunk.start)

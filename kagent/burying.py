@@ -28,7 +28,7 @@ class Burials:
         self._flow = flow
         self._bury = bury
         self._clock = clock
-        self._burying: dict[tuple[str, int], tuple[model.DeadLetter, model.Chunk]] = {}
+        self._burying: dict[tuple[str, int, int], tuple[model.DeadLetter, model.Chunk]] = {}
         self._unburied: list[tuple[float, model.DeadLetter]] = []
         self._said = ("", float("-inf"))
         self._unsaid = 0
@@ -38,9 +38,16 @@ class Burials:
         for index, record in enumerate(chunk.records):  # rare: one record at a time by nature
             one = chunk.slice(index, index + 1)
             letter = model.DeadLetter(
-                self._flow, chunk.tail_id, path, one.starts[0], one.ends[0], reason, record
+                self._flow,
+                chunk.tail_id,
+                path,
+                one.starts[0],
+                one.ends[0],
+                reason,
+                record,
+                chunk.part,
             )
-            self._burying[chunk.tail_id, letter.start] = (letter, one)
+            self._burying[chunk.tail_id, letter.start, letter.part] = (letter, one)
             self._bury(letter)
 
     def collect(self, report: model.DeadLettered) -> model.Chunk | None:
@@ -50,7 +57,7 @@ class Burials:
         if report.error:
             self._unburied.append((self._clock.monotonic() + RETRY_S, letter))
             return None
-        _, chunk = self._burying.pop((letter.tail_id, letter.start))
+        _, chunk = self._burying.pop((letter.tail_id, letter.start, letter.part))
         self._say(letter)
         return chunk
 

@@ -85,6 +85,8 @@ class DeadLetters:
             "reason": letter.reason,
             "data": base64.b64encode(letter.data).decode("ascii"),
         }
+        if letter.part:
+            fields["part"] = letter.part
         return json.dumps(fields).encode("ascii") + b"\n"
 
 

@@ -166,6 +166,7 @@ class Flow:
             capture=settings.source.capture,
             record_bytes_max=self._batcher.line_bytes_max,
             is_stripped=rules.frame.is_stripped,
+            oversize=settings.oversize,
             host=host,
             guard=guard,
         )
@@ -363,7 +364,7 @@ class Flow:
         else:
             refused = [refusal.index for refusal in receipt.refused]
             accepted, returned = self._batcher.settle(receipt.batch, refused)
-            for chunk in accepted:
+            for chunk in filter(_is_last, accepted):
                 self.counters.delivered_bytes += chunk.end - chunk.start - chunk.dropped_bytes
                 self._settle(chunk)
             for cargo in returned:
@@ -418,9 +419,10 @@ class Flow:
     def _collect_dead_letter(self, report: model.DeadLettered) -> None:
         chunk = self.burials.collect(report)
         if chunk is not None:
-            self.counters.dead_lettered_bytes += chunk.end - chunk.start - chunk.dropped_bytes
             self._batcher.release(chunk)
-            self._settle(chunk)
+            if _is_last(chunk):
+                self.counters.dead_lettered_bytes += chunk.end - chunk.start - chunk.dropped_bytes
+                self._settle(chunk)
 
     # --- what others see ----------------------------------------------------------------------
 
@@ -531,3 +533,15 @@ class Flow:
             self.settings.name,
             *odd,
         )
+
+
+def _is_last(chunk: model.Chunk) -> bool:
+    """Take a part of a record off its whole; return whether all of the chunk's bytes are settled.
+
+    Records are seldom in parts, and then settle, and are counted, with the last of them.
+    """
+    if chunk.whole is None:
+        return True
+    chunk.whole.left -= 1
+    assert chunk.whole.left >= 0
+    return chunk.whole.left == 0

@@ -517,6 +517,8 @@ class Framer:
         replaced = 0
         if self._rules.oversize == "truncate":
             size = self._encoding.cut(head, limit - len(self._encoding.delimiter), start)
+            if self._rules.frame.encoding == "bytes":
+                size = split.text_end(head, size)
             text, replaced = self._encoding.text(head[:size], start)
             terminator = b"" if self._frame.is_stripped else self._encoding.terminator
             chunk.records.append(text + terminator)

@@ -150,6 +150,13 @@ class Block:
 
 
 @dataclasses.dataclass(slots=True)
+class Whole:
+    """A record that goes out in parts; `left` of them are not settled yet."""
+
+    left: int
+
+
+@dataclasses.dataclass(slots=True)
 class Chunk:
     """Records of one tail in columns; all bytes of `[start, end)` have their fate here.
 
@@ -157,7 +164,9 @@ class Chunk:
     bytes of `[start, end)` that are in no record, `dropped_bytes` in all, are dropped by a rule.
     `read_time` is the clock's monotonic time of the read, `attempts` counts how often the
     service refused these records one by one. `key` is the partition key of all of them, `keys` has
-    one for each if they differ; where neither says one, each attempt chooses it.
+    one for each if they differ; where neither says one, each attempt chooses it. `whole` is set of
+    a lone record that is number `part`, from 1 on, of one that was too long: its range is that of
+    all of them, and settles with the last.
 
     Of a chunk that was packed `records` is empty: its bytes are in the packed record.
     """
@@ -173,6 +182,8 @@ class Chunk:
     attempts: int = 0
     key: str = ""
     keys: list[str] = dataclasses.field(default_factory=list)
+    whole: Whole | None = None
+    part: int = 0
 
     def __len__(self) -> int:
         """Return how many records there are."""
@@ -201,6 +212,8 @@ class Chunk:
             self.attempts,
             self.key,
             self.keys[first:last],
+            self.whole,
+            self.part,
         )
 
 
@@ -239,6 +252,7 @@ class ChunkContext:
     header: Sequence[bytes] = ()
     read_time: float = 0.0
     host: HostFacts = HostFacts()
+    part: int = 0  # of a record that was too long, from 1 on; 0 for whole records
     columns: dict[str, object] = dataclasses.field(default_factory=dict)
 
     def select(self, indices: Sequence[int]) -> ChunkContext:
@@ -427,6 +441,7 @@ class DeadLetter:
     end: int
     reason: str
     data: bytes
+    part: int = 0  # of a record that was too long, from 1 on
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

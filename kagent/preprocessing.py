@@ -24,6 +24,7 @@ SLICE_S = 0.1  # of one slice, by what the last one took: a flow has more to do 
 PARTS_MAX = 20  # different failures that are said at once; a stage may make up any number
 
 TOO_LONG = "longer than the destination takes, after preprocessing"
+LONG = "goes out in parts"
 
 _log = logging.getLogger("kagent.flow")
 
@@ -62,10 +63,11 @@ class Preprocessing:
         capture: str | None,
         record_bytes_max: int,
         is_stripped: bool,
+        oversize: split.OversizePolicy = "auto",
         host: Callable[[], model.HostFacts],
         guard: calls.Guard | None = None,
     ) -> None:
-        """Prepare the chain; a record that becomes longer than the limit goes to the dead letters.
+        """Prepare the chain.
 
         Args:
             flow: Its name.
@@ -75,6 +77,8 @@ class Preprocessing:
             capture: A pattern whose named groups are values, looked for in the path.
             record_bytes_max: The destination's limit.
             is_stripped: Records leave without a newline.
+            oversize: What becomes of a record that becomes longer than the limit; 'auto' is a
+                dead letter, as a part or the head of what was made is seldom of use.
             host: Returns what is known of this machine.
             guard: Watches over calls of preprocessors that are not ours.
         """
@@ -86,6 +90,7 @@ class Preprocessing:
         self._on_no_match = on_no_match
         self._clock = clock
         self._record_bytes_max = record_bytes_max
+        self._oversize = oversize
         self._host = host
         self._lack = host_facts.Lack(
             flow,
@@ -163,7 +168,9 @@ class Preprocessing:
         if result.failures:
             self._say(chunk, path, result.failures)
         for piece, reason in divide(chunk, result):
-            if reason:
+            if reason == LONG:
+                found.shipped += parts_of(piece, self._record_bytes_max)
+            elif reason:
                 found.dead.append((piece, reason))
             elif piece.records:
                 found.shipped.append(piece)
@@ -178,8 +185,24 @@ class Preprocessing:
         if longest > self._record_bytes_max:
             for index, record in enumerate(result.records):
                 if record is not None and len(record) > self._record_bytes_max:
-                    result.dead.setdefault(index, TOO_LONG)
+                    self._limit(result, index, record)
         return result
+
+    def _limit(self, result: chain.Result, index: int, record: bytes) -> None:
+        """Decide a record that a preprocessor made too long."""
+        if index in result.dead:
+            return
+        if self._oversize == "split":
+            result.long.append(index)
+        elif self._oversize == "truncate":
+            ending = b"\n" if record.endswith(b"\n") else b""
+            kept = split.text_end(record, self._record_bytes_max - len(ending))
+            result.records[index] = record[:kept] + ending
+        elif self._oversize == "drop":
+            result.records[index] = None
+            result.dropped.setdefault("oversize", []).append(index)
+        else:
+            result.dead[index] = TOO_LONG
 
     def redact(self, chunk: model.Chunk, path: str, header: Sequence[bytes]) -> None:
         """Redact records in place that go to the dead letters as they were split."""
@@ -200,6 +223,7 @@ class Preprocessing:
             header,
             read_time=self._clock.time(),
             host=self._host(),
+            part=chunk.part,
         )
 
     def captured(self, path: str) -> Mapping[str, str]:
@@ -249,21 +273,32 @@ class Preprocessing:
 
 
 def divide(chunk: model.Chunk, result: chain.Result) -> Iterator[tuple[model.Chunk, str]]:
-    """Yield a chunk's records as they became, cut where the dead letters are.
+    """Yield a chunk's records as they became, cut where the dead letters and long records are.
 
-    Each piece comes with the reason why it is dead, or with an empty one.
+    Each piece comes with the reason why it is dead, LONG, or an empty text.
     """
     chunk.records = result.records  # type: ignore[assignment]  # None only until `_narrow`
     at = 0
-    for index in sorted(result.dead):
+    for index in sorted({*result.dead, *result.long}):
         if at < index:
             yield _narrow(chunk.slice(at, index)), ""
-        yield chunk.slice(index, index + 1), result.dead[index]
+        yield chunk.slice(index, index + 1), result.dead.get(index, LONG)
         at = index + 1
     if at == 0:
         yield _narrow(chunk), ""
     elif at < len(chunk):
         yield _narrow(chunk.slice(at, len(chunk))), ""
+
+
+def parts_of(chunk: model.Chunk, limit: int) -> list[model.Chunk]:
+    """Return a lone record that is too long as parts, which settle together."""
+    (record,) = chunk.records
+    datas = [record[at : at + limit] for at in range(0, len(record), limit)]
+    whole = model.Whole(len(datas))
+    return [
+        dataclasses.replace(chunk, records=[data], whole=whole, part=number)
+        for number, data in enumerate(datas, start=1)
+    ]
 
 
 def _narrow(chunk: model.Chunk) -> model.Chunk:

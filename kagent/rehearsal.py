@@ -77,6 +77,7 @@ class Rehearsal:
             capture=flow.source.capture,
             record_bytes_max=batcher.line_bytes_max,
             is_stripped=self._rules.frame.is_stripped,
+            oversize=flow.oversize,
             host=host,
         )
         self._files = files

@@ -6,7 +6,8 @@ block that holds a line longer than the limit.
 
 Law of oversize lines: a line of more than `record_bytes_max` bytes, delimiter included, is
     split         cut at multiples of record_bytes_max from its start, each part a record
-    truncate      its first record_bytes_max - 1 bytes and a newline; the rest is dropped
+    truncate      its first record_bytes_max - 1 bytes, less what is left there of a character in
+                  UTF-8, and a newline; the rest is dropped
     drop          dropped
     dead_letter   cut as by split, each part a dead letter
 Under `split` a part is final as soon as more than record_bytes_max bytes of the line are there, so
@@ -130,12 +131,28 @@ def cut_line(head: bytes, start: int, end: int, tail_id: str, rules: Rules) -> S
         return Split(tile([part], start, tail_id), is_dead=True)
     chunk = model.Chunk(tail_id, [], [], [], start, end)
     if rules.oversize == "truncate":
-        kept = limit - 1
+        kept = text_end(head, limit - 1)
         chunk.records.append(head[:kept] + b"\n")
         chunk.starts.append(start)
         chunk.ends.append(start + kept)
     chunk.dropped_bytes = end - start - (sum(chunk.ends) - sum(chunk.starts))
     return Split(chunk)
+
+
+def text_end(data: bytes, size: int) -> int:
+    """Return where to cut text in UTF-8, at most at `size`, so that no character is cut in two.
+
+    Bytes that are no UTF-8 are cut at `size`.
+    """
+    if size >= len(data) or not 0x80 <= data[size] < 0xC0:
+        return size
+    for start in range(size - 1, max(size - 4, -1), -1):
+        if data[start] >= 0xC0:
+            width = 4 if data[start] >= 0xF0 else 3 if data[start] >= 0xE0 else 2
+            return start if start + width > size else size
+        if data[start] < 0x80:
+            break
+    return size
 
 
 def tile(records: list[bytes], start: int, tail_id: str) -> model.Chunk:

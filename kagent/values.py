@@ -80,8 +80,10 @@ def _compute(name: str, context: model.ChunkContext) -> Column:
         return list(context.starts)
     if name == "id":
         head = f"{context.tail_id}:"
+        part = f"/{context.part}" if context.part else ""
         return [
-            f"{head}{start}-{end}" for start, end in zip(context.starts, context.ends, strict=True)
+            f"{head}{start}-{end}{part}"
+            for start, end in zip(context.starts, context.ends, strict=True)
         ]
     if name == "path":
         return readable(context.path)

@@ -172,8 +172,8 @@ def test_split_between_packing_and_sending_drops_nothing(
     )
     before = shards(HASHES // 3)
     one.flow.reports.put(model.StreamFacts(shards=before))
-    for name in "abc":
-        one.write(f"/logs/{name}.log", numbered(0, 300))
+    for number, name in enumerate("abc"):
+        one.write(f"/logs/{name}.log", numbered(300 * number, 300 * number + 300))
     one.step()
     one.save()
     one.step(0.3)

@@ -86,7 +86,7 @@ class FlowDefaults(options.Options):
     oversize: OversizePolicy = "auto"
     """What becomes of a line longer than `max_line` or the destination's limit: cut into several
     records (split), cut off (truncate), left out and counted (drop), or put aside (dead_letter).
-    auto is split."""
+    auto is split, but what a preprocessor made too long for the destination is put aside."""
 
     max_in_flight: int = pydantic.Field(default=16, ge=1, le=256)
     """Requests under way at the same time; 1 gives order between batches."""

@@ -51,13 +51,15 @@ class Result:
     """What became of records, in columns as they were given; None where nothing is shipped.
 
     `dead` are indices of records that go to the dead letters, with the reason; `records` holds
-    what is kept of them. `dropped` are those that a stage dropped, by the stage's name.
+    what is kept of them. `dropped` are those that a stage dropped, by the stage's name. `long` are
+    those that go out in several parts.
     """
 
     records: list[bytes | None]
     dead: dict[int, str] = dataclasses.field(default_factory=dict)
     failures: list[Failure] = dataclasses.field(default_factory=list)
     dropped: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    long: list[int] = dataclasses.field(default_factory=list)
 
 
 def wrap(record: bytes) -> bytes:
