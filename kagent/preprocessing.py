@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from kagent import host_facts, model, options, preprocessors, split, userpattern
-from kagent.preprocessors import calls, chain
+from kagent.preprocessors import calls, chain, oversize
 
 SAY_AGAIN_S = 60.0
 PATHS_MAX = 10_000  # whose captured values are remembered
@@ -23,7 +23,6 @@ UNKNOWN_RECORDS = 64  # processed at first, to see how they grow and how long it
 SLICE_S = 0.1  # of one slice, by what the last one took: a flow has more to do than this
 PARTS_MAX = 20  # different failures that are said at once; a stage may make up any number
 
-TOO_LONG = "longer than the destination takes, after preprocessing"
 LONG = "goes out in parts"
 
 _log = logging.getLogger("kagent.flow")
@@ -169,7 +168,7 @@ class Preprocessing:
             self._say(chunk, path, result.failures)
         for piece, reason in divide(chunk, result):
             if reason == LONG:
-                found.shipped += parts_of(piece, self._record_bytes_max)
+                found.shipped += oversize.parts_of(piece, self._record_bytes_max)
             elif reason:
                 found.dead.append((piece, reason))
             elif piece.records:
@@ -181,28 +180,8 @@ class Preprocessing:
     def run(self, chunk: model.Chunk, path: str, header: Sequence[bytes]) -> chain.Result:
         """Return the same record by record; says nothing and remembers nothing."""
         result = self.chain.run(chunk.records, self.context(chunk, path, header))
-        longest = max((len(record) for record in result.records if record), default=0)
-        if longest > self._record_bytes_max:
-            for index, record in enumerate(result.records):
-                if record is not None and len(record) > self._record_bytes_max:
-                    self._limit(result, index, record)
+        oversize.limit(result, self._record_bytes_max, self._oversize)
         return result
-
-    def _limit(self, result: chain.Result, index: int, record: bytes) -> None:
-        """Decide a record that a preprocessor made too long."""
-        if index in result.dead:
-            return
-        if self._oversize == "split":
-            result.long.append(index)
-        elif self._oversize == "truncate":
-            ending = b"\n" if record.endswith(b"\n") else b""
-            kept = split.text_end(record, self._record_bytes_max - len(ending))
-            result.records[index] = record[:kept] + ending
-        elif self._oversize == "drop":
-            result.records[index] = None
-            result.dropped.setdefault("oversize", []).append(index)
-        else:
-            result.dead[index] = TOO_LONG
 
     def redact(self, chunk: model.Chunk, path: str, header: Sequence[bytes]) -> None:
         """Redact records in place that go to the dead letters as they were split."""
@@ -288,17 +267,6 @@ def divide(chunk: model.Chunk, result: chain.Result) -> Iterator[tuple[model.Chu
         yield _narrow(chunk), ""
     elif at < len(chunk):
         yield _narrow(chunk.slice(at, len(chunk))), ""
-
-
-def parts_of(chunk: model.Chunk, limit: int) -> list[model.Chunk]:
-    """Return a lone record that is too long as parts, which settle together."""
-    (record,) = chunk.records
-    datas = [record[at : at + limit] for at in range(0, len(record), limit)]
-    whole = model.Whole(len(datas))
-    return [
-        dataclasses.replace(chunk, records=[data], whole=whole, part=number)
-        for number, data in enumerate(datas, start=1)
-    ]
 
 
 def _narrow(chunk: model.Chunk) -> model.Chunk:

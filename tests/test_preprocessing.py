@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kagent import model, preprocessing, preprocessors, split
-from kagent.preprocessors import chain
+from kagent.preprocessors import chain, oversize
 
 
 class Rig:
@@ -68,7 +68,7 @@ def test_a_record_that_became_too_long_is_dead() -> None:
 
     (dead,) = found.dead
     assert b"x" * 51 == dead[0].records[0]
-    assert preprocessing.TOO_LONG == dead[1]
+    assert oversize.TOO_LONG == dead[1]
     assert (101, 102) == (dead[0].starts[0], dead[0].ends[0])
 
 

@@ -1,0 +1,47 @@
+"""What becomes of a record that a preprocessor made too long for the destination. Pure.
+
+auto, dead_letter   put aside: a piece of JSON is seldom of use
+split               parts of the limit's length, each a record
+truncate            cut between two characters of UTF-8; it keeps its newline
+drop                left out
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from kagent import model, split
+from kagent.preprocessors import chain
+
+TOO_LONG = "longer than the destination takes, after preprocessing"
+
+
+def limit(result: chain.Result, record_bytes_max: int, policy: split.OversizePolicy) -> None:
+    """Decide the records of a result that are longer than the limit."""
+    if max((len(record) for record in result.records if record), default=0) <= record_bytes_max:
+        return
+    for index, record in enumerate(result.records):
+        if record is None or len(record) <= record_bytes_max or index in result.dead:
+            continue
+        if policy == "split":
+            result.long.append(index)
+        elif policy == "truncate":
+            ending = b"\n" if record.endswith(b"\n") else b""
+            kept = split.text_end(record, record_bytes_max - len(ending))
+            result.records[index] = record[:kept] + ending
+        elif policy == "drop":
+            result.records[index] = None
+            result.dropped.setdefault("oversize", []).append(index)
+        else:
+            result.dead[index] = TOO_LONG
+
+
+def parts_of(chunk: model.Chunk, record_bytes_max: int) -> list[model.Chunk]:
+    """Return a lone record that is too long as parts, which settle together."""
+    (record,) = chunk.records
+    datas = [record[at : at + record_bytes_max] for at in range(0, len(record), record_bytes_max)]
+    whole = model.Whole(len(datas))
+    return [
+        dataclasses.replace(chunk, records=[data], whole=whole, part=number)
+        for number, data in enumerate(datas, start=1)
+    ]
