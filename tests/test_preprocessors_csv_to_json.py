@@ -88,17 +88,17 @@ def test_without_quoting_quotes_are_characters() -> None:
 @pytest.mark.parametrize(
     ("empty", "record", "expected"),
     [
-        ("text", b"1,,\n", ("1", "", "")),
-        ("null", b"1,,\n", ("1", None, None)),
-        ("null", b'1,"",\n', ("1", "", None)),
-        ("null", b",,3\n", (None, None, "3")),
-        ("trailing_null", b"1,,\n", ("1", None, None)),
-        ("trailing_null", b",2,\n", ("", "2", None)),
-        ("trailing_null", b",,\n", (None, None, None)),
-        ("trailing_null", b"\n", ("", None, None)),
-        ("text", b"\n", ("", None, None)),
-        ("null", b"\n", (None, None, None)),
-        ("text", b"1,2\n", ("1", "2", None)),
+        ("keep", b"1,,\n", ("1", "", "")),
+        ("nullify", b"1,,\n", ("1", None, None)),
+        ("nullify", b'1,"",\n', ("1", "", None)),
+        ("nullify", b",,3\n", (None, None, "3")),
+        ("nullify_trailing", b"1,,\n", ("1", None, None)),
+        ("nullify_trailing", b",2,\n", ("", "2", None)),
+        ("nullify_trailing", b",,\n", (None, None, None)),
+        ("nullify_trailing", b"\n", ("", None, None)),
+        ("keep", b"\n", ("", None, None)),
+        ("nullify", b"\n", (None, None, None)),
+        ("keep", b"1,2\n", ("1", "2", None)),
     ],
 )
 def test_columns_with_nothing_in_them(
@@ -223,8 +223,8 @@ OPTIONS = st.fixed_dictionaries(
     {
         "delimiter": st.sampled_from([",", ",", ",", "::", "\t", "\\", "x"]),
         "quoting": st.sampled_from(["rfc4180", "rfc4180", "none"]),
-        "empty": st.sampled_from(["text", "null", "trailing_null"]),
-        "missing": st.sampled_from(["null", "unparsed"]),
+        "empty": st.sampled_from(["keep", "nullify", "nullify_trailing"]),
+        "missing": st.sampled_from(["nullify", "unparsed"]),
         "extra": st.sampled_from(["unparsed", "drop"]),
         "types": st.sampled_from([{}, {}, {"a": "int"}, {"b": "bool", "c": "float"}]),
     }
@@ -233,8 +233,8 @@ OPTIONS = st.fixed_dictionaries(
 
 @hypothesis.settings(deadline=None, max_examples=600)
 @hypothesis.given(RECORDS | well_formed(), OPTIONS)
-@hypothesis.example([b"\n", b"", b"\t\n"], {"empty": "text"})  # a tab in the place of a newline
-@hypothesis.example([b"\r"], {"empty": "text"})  # stripped
+@hypothesis.example([b"\n", b"", b"\t\n"], {"empty": "keep"})  # a tab in the place of a newline
+@hypothesis.example([b"\r"], {"empty": "keep"})  # stripped
 def test_many_rows_and_single_ones_give_the_same_bytes(
     records: list[bytes], options: dict[str, Any]
 ) -> None:

@@ -487,7 +487,11 @@ def test_what_is_no_object_is_unparsed(record: bytes) -> None:
             r"(\w+) (?P<ms>\d+)", {}, b"INFO 12\n", b'{"ms":"12"}\n', id="only the named ones"
         ),
         pytest.param(
-            r"(?P<a>.*) (?P<b>-)", {"dash": "null"}, b"- -\n", b'{"a":null,"b":null}\n', id="dash"
+            r"(?P<a>.*) (?P<b>-)",
+            {"dash": "nullify"},
+            b"- -\n",
+            b'{"a":null,"b":null}\n',
+            id="dash",
         ),
         pytest.param(r"(?P<a>.*)", {}, b"-\n", b'{"a":"-"}\n', id="a dash stays otherwise"),
         pytest.param(r"(?s)(?P<a>.*)", {}, b'a\nb"\n', b'{"a":"a\\nb\\""}\n', id="several lines"),
@@ -583,7 +587,7 @@ def test_a_dash_may_stay(count: int) -> None:
     line = b"Mar  7 12:00:08 - sshd[308]: -\n"
 
     assert [b'"ident":"-","authuser":"-"' in one for one in kept] == [True] * count  # type: ignore[operator]
-    assert read_one("syslog", line, dash="null")["hostname"] is None
+    assert read_one("syslog", line, dash="nullify")["hostname"] is None
 
 
 @pytest.mark.parametrize(

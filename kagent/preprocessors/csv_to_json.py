@@ -31,12 +31,12 @@ class CsvToJson(stage.Stage):
     """rfc4180: a value in quotes may hold delimiters, doubled quotes and, with `multiline: csv`,
     newlines. none: quotes are characters like any other, as for the Java agent."""
 
-    empty: Literal["text", "null", "trailing_null"] = "text"
-    """What becomes of a column with nothing in it: empty text, or null; trailing_null: null for
-    those at the row's end, as in the Java agent."""
+    empty: Literal["keep", "nullify", "nullify_trailing"] = "keep"
+    """What becomes of a column with nothing in it. keep: it is empty text; nullify: it is null;
+    nullify_trailing: those at the row's end are null, as in the Java agent."""
 
-    missing: Literal["null", "unparsed"] = "null"
-    """What becomes of a row with fewer columns."""
+    missing: Literal["nullify", "unparsed"] = "nullify"
+    """What becomes of a row with fewer columns: the others are null, or it is unparsed."""
 
     extra: Literal["unparsed", "drop"] = "unparsed"
     """What becomes of a row with more columns: it is unparsed, or the others are left out."""
@@ -129,9 +129,9 @@ class CsvToJson(stage.Stage):
             return model.Unparsed(f"{count} columns instead of {len(names)}")
         if count < len(names) and self.missing == "unparsed":
             return model.Unparsed(f"{count} columns instead of {len(names)}")
-        if self.empty != "null":
+        if self.empty != "nullify":
             kept = count
-            if self.empty == "trailing_null" and count > 1:
+            if self.empty == "nullify_trailing" and count > 1:
                 while kept and fields[kept - 1] is None:
                     kept -= 1
             fields = [field or b"" for field in fields[:kept]]
@@ -144,15 +144,15 @@ class CsvToJson(stage.Stage):
         """Return the objects of rows that have as many columns as the first one."""
         first = self._splitter.split(jsontext.line_of(records[0]))
         count = len(first)
-        is_wanted = count == len(names) or (count < len(names) and self.missing == "null")
+        is_wanted = count == len(names) or (count < len(names) and self.missing == "nullify")
         block = self._splitter.split_block(records, count) if is_wanted else None
         if block is None:
             return None
-        if self.empty == "null":
+        if self.empty == "nullify":
             markers = dict.fromkeys(range(count), b"")
         else:
             markers = {at: b"" for at in range(count) if names[at] in self.types}
-        if self.empty == "trailing_null" and any(
+        if self.empty == "nullify_trailing" and any(
             not any(row[-block.width :]) for row in block.rows
         ):
             return None

@@ -65,9 +65,9 @@ class LogToJson(stage.Stage):
     """Types of fields that are no strings: `{bytes: int}`; int, float or bool. An empty value is
     null; a line with another value than one of its type is unparsed."""
 
-    dash: Literal["null", "keep"] | None = None
-    """What a field becomes that is `-`. When left out, null for access logs, `apache_error` and
-    `alb`, as in the Java agent, and kept for the others and for patterns."""
+    dash: Literal["keep", "nullify"] | None = None
+    """What a field becomes that is `-`. keep: it stays; nullify: it is null. When left out, it is
+    null for access logs, `apache_error` and `alb`, as in the Java agent, and stays otherwise."""
 
     def __call__(
         self,
@@ -117,7 +117,7 @@ class LogToJson(stage.Stage):
     def _reader(self) -> readers.Reader:
         if self.pattern is not None:
             return pattern_reader.PatternReader(
-                self.pattern, self.fields, self.types, is_dash_null=self.dash == "null"
+                self.pattern, self.fields, self.types, is_dash_null=self.dash == "nullify"
             )
         assert self.format is not None
         if self.format == "json":
@@ -126,5 +126,5 @@ class LogToJson(stage.Stage):
             return logfmt.LogfmtReader(self.types)
         is_syslog = self.format in {"syslog", "rfc3339_syslog"}
         reader = syslog.SyslogReader if is_syslog else readers.FormatReader
-        is_dash_null = None if self.dash is None else self.dash == "null"
+        is_dash_null = None if self.dash is None else self.dash == "nullify"
         return reader(FORMATS[self.format], self.fields, self.types, is_dash_null=is_dash_null)
