@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import json
 import pathlib
 import re
+import sqlite3
+from typing import Any
 
+import boto3
 import click.testing
+import moto
 import pytest
 import yaml
 
@@ -115,3 +122,53 @@ def test_every_key_in_the_text_is_a_key() -> None:
     named = set(re.findall(r"`(max_[a-z_]+|rotate_wait|drain_timeout|renamed_from)`", README))
 
     assert {name for name in named if name not in reference} == set()
+
+
+def test_the_lambda_function_works_each_line_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes again in the same batch or in another one is dropped; what failed comes again."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "eu-west-1")
+    (code,) = [text for text in blocks("python") if "seen.get_item" in text]
+    done: list[str] = []
+
+    def process(line: dict[str, str]) -> None:
+        if line["message"] == "fails" and "fails" not in failed:
+            failed.append("fails")
+            raise RuntimeError
+        done.append(line["message"])
+
+    def event(*numbers: int) -> dict[str, object]:
+        texts = ["zero", "one", "fails"]
+        lines = [json.dumps({"id": f"t:{number}", "message": texts[number]}) for number in numbers]
+        data = [base64.b64encode(line.encode()).decode() for line in lines]
+        return {"Records": [{"kinesis": {"data": one}} for one in data]}
+
+    failed: list[str] = []
+    with moto.mock_aws():
+        boto3.client("dynamodb").create_table(
+            TableName="seen",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        space: dict[str, Any] = {"process": process}
+        exec(compile(code, "README.md", "exec"), space)
+        space["handler"](event(0, 0), None)
+        with pytest.raises(RuntimeError):
+            space["handler"](event(0, 1, 2), None)
+        space["handler"](event(0, 1, 2), None)
+
+    assert ["zero", "one", "fails"] == done
+
+
+def test_the_query_returns_each_line_once() -> None:
+    """In any database with window functions."""
+    (query,) = blocks("sql")
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.execute("CREATE TABLE web_logs (id TEXT, message TEXT)")
+        rows = [("t:0-2", "a"), ("t:2-4", "b"), ("t:0-2", "a"), ("t:4-6", "a")]
+        database.executemany("INSERT INTO web_logs VALUES (?, ?)", rows)
+
+        found = database.execute(query).fetchall()
+
+    assert sorted(set(rows)) == sorted(row[:2] for row in found)
