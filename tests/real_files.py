@@ -75,7 +75,10 @@ class Host:
         self._flow.open(roster.Estate(rows, scanned))
 
     def stop(self) -> None:
-        """End well: what is settled is saved."""
+        """End well: answers under way are collected, what is settled is saved."""
+        self.flow.drain()
+        self.flow.step()
+        assert self.flow.is_idle
         estate = self.flow.close()
         for handle, _ in estate.handles.values():
             self.files.close(handle)
