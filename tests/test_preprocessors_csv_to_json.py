@@ -154,6 +154,17 @@ def test_the_header_names_the_columns() -> None:
     assert [b'{"x":"1"}\n'] == read(b"1\n", columns="header", header=(b"x",))
 
 
+def test_files_may_have_any_number_of_headers() -> None:
+    """What is remembered of them is bounded."""
+    stage = csv_to_json.CsvToJson(columns="header")
+
+    for number in range(600):
+        name = f"c{number}"
+        context = model.ChunkContext("/a", "id", [0], [1], header=(name.encode(),))
+        assert [f'{{"{name}":"1"}}\n'.encode()] == stage([b"1\n"], context)
+    assert len(stage._writers) <= 256
+
+
 @pytest.mark.parametrize(
     ("header", "expected"),
     [

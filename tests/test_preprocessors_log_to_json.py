@@ -237,6 +237,16 @@ ERROR = b"[Fri Sep 09 10:42:29.902022 2011] [core:error] [pid 35708:tid 43286364
             {"module": None},
             id="no module",
         ),
+        pytest.param(
+            ERROR.replace(b"core:", b":") + b"[client 198.51.100.9:5000] File: x",
+            {"module": None},
+            id="PHP",
+        ),
+        pytest.param(
+            b"[Fri Sep 09 10:42:29.902022 2011] [error] [client 198.51.100.9:5000] File: x",
+            {"module": None, "processid": None, "threadid": None},
+            id="Apache 2.2",
+        ),
         pytest.param(ERROR + b"File: x", {"client": None}, id="no client"),
         pytest.param(
             ERROR + b"[client 2001:db8::1] File: x", {"client": "2001:db8::1"}, id="IPv6"
@@ -455,6 +465,24 @@ def test_what_is_no_logfmt_is_unparsed(record: bytes, expected: str) -> None:
 def test_json_stays_what_it_is(record: bytes, expected: bytes) -> None:
     """Only white space between its parts goes: digits, order and doubles stay."""
     assert [expected] == read("json", record)
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (b'{"n": "007", "b": "yes", "t": "7"}', b'{"n":7,"b":true,"t":"7"}\n'),
+        (b'{"n":8,"b":null}\n', b'{"n":8,"b":null}\n'),
+        (b'{"n":"","x":{"n":"7"}}\n', b'{"n":null,"x":{"n":"7"}}\n'),
+    ],
+)
+def test_members_of_json_that_are_strings_become_what_they_should_be(
+    record: bytes, expected: bytes
+) -> None:
+    """Others stay, and so do those of objects within."""
+    types = {"n": "int", "b": "bool", "t": "string"}
+
+    assert [expected] == read("json", record, types=types)
+    assert part_failed("json", b'{"n":"x"}', types=types) == "'n' is no int"
 
 
 @pytest.mark.parametrize("record", [b"[1]", b'"a"', b"{'a':1}", b'{"a":1} x', b"", b"\n", b"NaN"])

@@ -66,11 +66,6 @@ class CsvToJson(stage.Stage):
             raise options.NotAllowedError(f"only columns in 'types': {', '.join(self.columns)}")
         return self
 
-    @property
-    def needs_header(self) -> bool:
-        """The source must keep a header line."""
-        return self.columns == "header"
-
     def __call__(
         self, records: list[bytes], context: model.ChunkContext
     ) -> Sequence[model.Outcome]:

@@ -92,15 +92,18 @@ NGINX = formats.Format(
     optional=frozenset({"http_x_forwarded_for"}),
 )
 
-# https://httpd.apache.org/docs/2.4/mod/core.html#errorlogformat: what is unknown is left out.
+# https://httpd.apache.org/docs/2.4/mod/core.html#errorlogformat: what is unknown is left out; 2.2
+# had no module and no process, and modules of others often write `[:error]`.
 _ERROR = ("timestamp", "module", "severity", "processid", "threadid", "client", "message")
 APACHE_ERROR = formats.Format(
     names=_ERROR,
     parts=(
         formats.Part("timestamp", rb"\[(?P<timestamp>[^\]\n]++)\]"),
-        formats.Part("severity", rb" \[(?:(?P<module>[^\]: \n]++):)?+(?P<severity>[^\]: \n]++)\]"),
         formats.Part(
-            "processid", rb" \[pid (?P<processid>[0-9]++)(?::tid (?P<threadid>[0-9]++))?+\]"
+            "severity", rb" \[(?:(?P<module>[^\]: \n]++)?+:)?+(?P<severity>[^\]: \n]++)\]"
+        ),
+        formats.Part(
+            "processid", rb"(?: \[pid (?P<processid>[0-9]++)(?::tid (?P<threadid>[0-9]++))?+\])?+"
         ),
         formats.Part("client", rb"(?: \[client (?P<client>[^\] \n]++)\])?+"),
         formats.Part("message", rb" (?P<message>[^\n]*+)"),
