@@ -18,6 +18,8 @@ from typing import Any, Protocol, cast
 from kagent import model, proof
 
 _BLOCK_BYTES = 1024**2
+MAGIC_BYTES = 4
+_ZSTD_BYTES = 4096
 
 
 class UnreadableError(Exception):
@@ -77,16 +79,15 @@ class Compressed:
         """
         self._files = files
         self._handle = handle
-        self._decompress = _FORMATS[magic]
+        self._magic = magic
         self._before: Mapping[int, bytes] = {}
         self._line_end = 0
         self.size = 0
-        with _readable(), self._open() as stream:
+        with readable(), self._open() as stream:
             self.head = stream.read(model.FINGERPRINT_BYTES_MAX)
 
     def _open(self) -> io.BufferedIOBase:
-        reader = _HandleReader(self._files, self._handle)
-        return self._decompress(io.BufferedReader(reader, _BLOCK_BYTES))
+        return open_stream(self._files, self._handle, self._magic)
 
     def look(self, checkpoints: Iterable[model.Checkpoint]) -> None:
         """Decompress everything once, keeping what stands before the offsets that are proved.
@@ -97,7 +98,7 @@ class Compressed:
         wanted = sorted({one.offset for row in checkpoints for one in proof.frontiers(row)})
         found: dict[int, bytes] = {}
         position, edge = 0, b""
-        with _readable(), self._open() as stream:
+        with readable(), self._open() as stream:
             while data := stream.read(_BLOCK_BYTES):
                 start, data = position - len(edge), edge + data
                 position = start + len(data)
@@ -131,11 +132,18 @@ def compressed(files: model.Files, handle: int) -> Compressed | None:
     Raises:
         UnreadableError: it is compressed, and damaged or without a decompressor.
     """
-    start = files.read(handle, 0, max(map(len, _FORMATS)))
-    for magic in _FORMATS:
-        if start.startswith(magic):
-            return Compressed(files, handle, magic)
-    return None
+    magic = magic_of(files.read(handle, 0, MAGIC_BYTES))
+    return Compressed(files, handle, magic) if magic else None
+
+
+def magic_of(head: bytes) -> bytes | None:
+    """Return by which first bytes a file is known to be compressed, None if it is not."""
+    return next((magic for magic in _FORMATS if head.startswith(magic)), None)
+
+
+def open_stream(files: model.Files, handle: int, magic: bytes) -> io.BufferedIOBase:
+    """Return what a compressed file stands for, from its beginning."""
+    return _FORMATS[magic](io.BufferedReader(_HandleReader(files, handle), _BLOCK_BYTES))
 
 
 class _HandleReader(io.RawIOBase):
@@ -173,8 +181,40 @@ def _open_zstd(source: io.BufferedReader) -> io.BufferedIOBase:
         ) from None
     # A window of 128 MiB is what `zstd -d` takes by itself; a larger one is an attack on memory.
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    stream = decompressor.stream_reader(source, read_across_frames=True, closefd=False)
-    return cast("io.BufferedIOBase", stream)
+    return io.BufferedReader(_FrameReader(source, decompressor.decompressobj), _BLOCK_BYTES)
+
+
+class _FrameReader(io.RawIOBase):
+    """Zstd frames as a stream that says when it was cut short, as zstandard's own does not."""
+
+    def __init__(self, source: io.BufferedReader, begin_frame: Callable[[], Any]) -> None:
+        self._source = source
+        self._begin_frame = begin_frame
+        self._frame: Any = None
+        self._rest = b""  # of the source, behind a frame
+        self._data = b""  # decompressed, not read yet
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._data:
+            # So few bytes at once, for a block of 4 bytes can stand for 128 KiB.
+            data = self._rest or self._source.read(_ZSTD_BYTES)
+            self._rest = b""
+            if not data:
+                if self._frame is not None:
+                    raise EOFError
+                return 0
+            if self._frame is None:
+                self._frame = self._begin_frame()
+            self._data = self._frame.decompress(data)
+            if self._frame.eof:
+                self._rest, self._frame = self._frame.unused_data, None
+        size = min(len(buffer), len(self._data))
+        buffer[:size] = self._data[:size]
+        self._data = self._data[size:]
+        return size
 
 
 _FORMATS: Mapping[bytes, Callable[[io.BufferedReader], io.BufferedIOBase]] = {
@@ -184,7 +224,7 @@ _FORMATS: Mapping[bytes, Callable[[io.BufferedReader], io.BufferedIOBase]] = {
 
 
 @contextlib.contextmanager
-def _readable() -> Iterator[None]:
+def readable() -> Iterator[None]:
     """Translate what decompressors say of a file that is damaged or still being written."""
     try:
         yield

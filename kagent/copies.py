@@ -13,7 +13,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
 
-from kagent import generations, kept, model, proof, tail, tracking
+from kagent import generations, kept, model, proof, tail, tracking, unpack
 
 HOLD_S = 60.0  # how long what may be a copy under way may stand still
 _KEY_BYTES = 64
@@ -54,6 +54,7 @@ class Copies:
         self._heads: list[tuple[bytes, str]] = []  # sorted
         self._known: set[str] = set()
         self._unreadable: list[str] = []
+        self.is_pending = False  # the last answer waits for a piece to be decompressed
 
     def note(self, one: tail.Tail) -> None:
         """Take in a tail of which something was read."""
@@ -69,8 +70,8 @@ class Copies:
         one: tail.Tail,
         rows: kept.Rows,
         is_there: Callable[[model.Checkpoint], bool],
-    ) -> Answer:
-        """Return what a file that nothing was read of may be a copy of.
+    ) -> Answer | None:
+        """Return what a file that nothing was read of may be a copy of; None: ask again.
 
         Args:
             one: The file.
@@ -83,22 +84,41 @@ class Copies:
         """
         assert one.handle is not None
         size = one.size
-        head = self._files.read(one.handle, 0, min(size, model.FINGERPRINT_BYTES_MAX))
+        head = one.read_head(min(size, model.FINGERPRINT_BYTES_MAX))
         self._unreadable.clear()
+        self.is_pending = False
         sources = [*self._open_sources(one, head), *self._kept_sources(one, head, rows, is_there)]
         if self._unreadable:
             return Answer(tracking.Hold(tuple(self._unreadable)))
         if not sources:
             return Answer(None, self._short_sources(one))
-        evidence = {
-            source.checkpoint.tail_id: proof.gather_evidence(
-                self._files, one.handle, source.checkpoint
-            )
-            for source in sources
-        }
+        evidence = {}
+        for source in sources:
+            found = one.evidence(source.checkpoint)
+            if found is None:
+                self.is_pending = True
+                return None
+            evidence[source.checkpoint.tail_id] = found
         seen = one.sightings()
         decision = tracking.recognise(seen, sources, evidence)
         return Answer(decision, [] if decision else self._short_sources(one))
+
+    def may_continue(
+        self, unpacked: unpack.Unpacked, paths: tuple[str, ...], rows: kept.Rows
+    ) -> bool:
+        """Return whether a compressed file begins like one that is known."""
+        head = unpacked.head
+        at = bisect.bisect_left(self._heads, (head[:_KEY_BYTES], ""))
+        is_like_tail = at < len(self._heads) and self._heads[at][0].startswith(head[:_KEY_BYTES])
+        whole = model.Fingerprint(len(head), proof.digest(head))
+        is_like_row = any(row.offset for row in rows.begin_like(whole))
+        is_short = any(
+            0 < one.position < model.FINGERPRINT_BYTES_MAX
+            and head.startswith(one.head)
+            and self._is_near(paths, one.paths)
+            for one in self._truncated.values()
+        )
+        return is_like_tail or is_like_row or is_short
 
     def _open_sources(self, one: tail.Tail, head: bytes) -> Iterator[tracking.Source]:
         key = head[:_KEY_BYTES]
@@ -106,7 +126,11 @@ class Copies:
         while at < len(self._heads) and self._heads[at][0].startswith(key):
             source = self._tails.get(self._heads[at][1])
             at += 1
-            if source is None or source is one or not self._is_near(one, source.paths):
+            if (
+                source is None
+                or source is one
+                or not self._is_near(one.paths + one.former_paths, source.paths)
+            ):
                 continue
             if source.state == "truncated":
                 if not source.is_spent:
@@ -131,7 +155,9 @@ class Copies:
         if len(head) < model.FINGERPRINT_BYTES_MAX:
             return
         for row in rows.begin_like(model.Fingerprint(len(head), proof.digest(head))):
-            if row.offset >= model.FINGERPRINT_BYTES_MAX and self._is_near(one, row.paths):
+            if row.offset >= model.FINGERPRINT_BYTES_MAX and self._is_near(
+                one.paths + one.former_paths, row.paths
+            ):
                 yield tracking.Source(row, is_gone=not is_there(row))
 
     def _short_sources(self, one: tail.Tail) -> list[str]:
@@ -144,17 +170,21 @@ class Copies:
             facts = source.facts()
             if not 0 < facts.offset < model.FINGERPRINT_BYTES_MAX or facts.offset > one.size:
                 continue
-            if not self._is_near(one, source.paths):
+            if not self._is_near(one.paths + one.former_paths, source.paths):
                 continue
-            found = proof.gather_evidence(self._files, one.handle, facts)
-            if found.fingerprint_holds and facts.offset in found.frontiers_held:
+            found = one.evidence(facts)
+            if (
+                found is not None
+                and found.fingerprint_holds
+                and facts.offset in found.frontiers_held
+            ):
                 alike.append(source.tail_id)
         return alike
 
-    def _is_near(self, one: tail.Tail, paths: tuple[str, ...]) -> bool:
+    def _is_near(self, where: tuple[str, ...], paths: tuple[str, ...]) -> bool:
         """Return whether a file is where a copy of one with those paths may be."""
         directories = set(map(os.path.dirname, paths))
         return any(
             os.path.dirname(path) in directories or self._rotated.names(paths, path)
-            for path in one.paths + one.former_paths
+            for path in where
         )

@@ -85,6 +85,10 @@ class SourceOptions(options.Options):
     so long are closed; they are looked at by name, and opened again when they change. Where the
     system allows fewer (LimitNOFILE), shipped files are closed as soon as others wait."""
 
+    read_compressed: bool = False
+    """Whether files that match and are compressed by gzip or zstd are shipped, decompressed. One
+    that continues a file that was shipped is in any case; others are left out, and named once."""
+
     max_line: Annotated[int, options.Size(1024, 10 * 1024**2)] = 1024**2
     """The longest line that stays one record; see `oversize` for longer ones."""
 

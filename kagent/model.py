@@ -136,6 +136,7 @@ class Evidence:
     fingerprint_holds: bool
     frontiers_held: frozenset[int]  # the offsets whose frontier holds
     is_telling: bool = True  # the bytes compared are not one value repeated
+    size: int | None = None  # of the content, where that is not the file's: it is compressed
 
 
 # --- what is read -----------------------------------------------------------------------------
@@ -483,7 +484,27 @@ class Preprocessor(Protocol):
         ...
 
 
-class Files(Protocol):
+class OpenFiles(Protocol):
+    """What can be asked of an open file, or of the content of one; raises OSError."""
+
+    def handle_status(self, handle: int) -> FileStatus:
+        """Return the status of an open file; `links` is 0 when it was unlinked."""
+        ...
+
+    def size(self, handle: int) -> int:
+        """Return the size of an open file: the cheapest question there is."""
+        ...
+
+    def read(self, handle: int, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes at `offset`, fewer only at the end of the file."""
+        ...
+
+    def close(self, handle: int) -> None:
+        """Give a handle back."""
+        ...
+
+
+class Files(OpenFiles, Protocol):
     """The file system as tailing sees it; every method raises OSError as the system does."""
 
     def list_directory(self, path: str, base: str) -> list[DirectoryEntry]:
@@ -509,24 +530,8 @@ class Files(Protocol):
         """
         ...
 
-    def handle_status(self, handle: int) -> FileStatus:
-        """Return the status of an open file; `links` is 0 when it was unlinked."""
-        ...
-
-    def size(self, handle: int) -> int:
-        """Return the size of an open file: the cheapest question there is."""
-        ...
-
     def sizes(self, handles: Sequence[int]) -> list[int]:
         """Return the sizes of open files, in their order; one that fails fails for all."""
-        ...
-
-    def read(self, handle: int, offset: int, size: int) -> bytes:
-        """Return up to `size` bytes at `offset`, fewer only at the end of the file."""
-        ...
-
-    def close(self, handle: int) -> None:
-        """Give a handle back."""
         ...
 
 

@@ -8,11 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import logging
 import random
 from collections.abc import Sequence
 
-from kagent import discovery, framing, model, options, proof, split, tail, tracking
+from kagent import (
+    content,
+    discovery,
+    framing,
+    model,
+    options,
+    proof,
+    split,
+    tail,
+    tracking,
+    unpack,
+)
 
 _log = logging.getLogger("kagent.flow")
 
@@ -69,6 +81,7 @@ class Opener:
         self._files = files
         self._chooser = chooser
         self._handles: dict[model.FileIdentity, int] = {}
+        self._unpacker = unpack.Unpacker(files)
 
     def reconcile(
         self,
@@ -99,6 +112,8 @@ class Opener:
         handle = self._handle(sighting)
         if handle is None:
             return None
+        if self.is_compressed(sighting):
+            return self._open_compressed(opening, now)
         try:
             if isinstance(opening, tracking.Start):
                 offset = self._start_offset(opening, handle)
@@ -118,14 +133,95 @@ class Opener:
         del self._handles[sighting.identity]
         return one
 
-    def _resume(self, resume: tracking.Resume, handle: int, now: float) -> tail.Tail:
+    # --- compressed files -----------------------------------------------------------------------
+
+    @property
+    def packed_handles(self) -> set[int]:
+        """The handles of compressed files that are not verified yet."""
+        return self._unpacker.handles
+
+    @property
+    def is_verifying(self) -> bool:
+        """Compressed files are to be verified before they can be opened: see `verify_on`."""
+        return self._unpacker.is_busy
+
+    def verify_on(self) -> None:
+        """Decompress a piece of a file that is to be opened."""
+        self._unpacker.verify_on()
+
+    def is_compressed(self, sighting: model.Sighting) -> bool:
+        """Return whether a file can be opened and is compressed."""
+        handle = self._handle(sighting)
+        if handle is None:
+            return False
+        try:
+            return content.magic_of(self._files.read(handle, 0, content.MAGIC_BYTES)) is not None
+        except OSError as error:
+            self._faults.report(sighting.path, f"cannot read: {error.strerror}")
+            return False
+
+    def unpacked(self, sighting: model.Sighting) -> unpack.Unpacked | None:
+        """Return what a compressed file holds, verified or not; None if it cannot be read."""
+        try:
+            is_known = self._unpacker.knows(sighting)
+            handle = None if is_known else self._files.open(sighting.path, sighting.base)
+            if handle is not None and not self._is_same(handle, sighting):
+                self._files.close(handle)
+                return None
+            one, fault = self._unpacker.find(sighting, handle)
+        except OSError as error:
+            self._faults.report(sighting.path, f"cannot read: {error.strerror}")
+            return None
+        if one is None:
+            self._faults.report(sighting.path, fault)
+        return one
+
+    def _open_compressed(
+        self, opening: tracking.Start | tracking.Resume, now: float
+    ) -> tail.Tail | None:
+        """Return the tail for a compressed file, None as long as it is not verified."""
+        sighting = opening.sightings[0]
+        one = self.unpacked(sighting)
+        if one is None:
+            return None
+        if isinstance(opening, tracking.Resume):
+            one.want(opening.checkpoint)
+        if not one.is_verified:
+            return None
+        handle = self._unpacker.take(sighting.identity)
+        sightings = tuple(
+            dataclasses.replace(seen, size=one.size(handle)) for seen in opening.sightings
+        )
+        try:
+            if isinstance(opening, tracking.Resume):
+                resume = dataclasses.replace(opening, sightings=sightings)
+                return self._resume(resume, handle, now, one)
+            is_skipped = opening.is_first_scan and self._source.start_at == "end"
+            start = one.size(handle) if is_skipped else 0
+            return tail.Tail(self._new_id(), sightings, handle, start, self._rules, one, now)
+        except (OSError, tail.TruncatedError):
+            one.close(handle)
+            return None
+
+    def drop_compressed(self) -> None:
+        """Close every compressed file that is not a tail's."""
+        self._unpacker.drop_all()
+
+    def _resume(
+        self,
+        resume: tracking.Resume,
+        handle: int,
+        now: float,
+        unpacked: unpack.Unpacked | None = None,
+    ) -> tail.Tail:
         tail_id = resume.checkpoint.tail_id
+        files = unpacked or self._files
         if resume.is_rolled_back:
             # An older frontier may stand within a line: all of it goes again.
-            line_end = self._last_line_end(handle, resume.offset)
+            line_end = self._last_line_end(handle, resume.offset, files)
             offset = max(line_end, resume.checkpoint.start)
             resume, tail_id = dataclasses.replace(resume, offset=offset), self._new_id()
-        return tail.Tail.resumed(resume, tail_id, handle, self._rules, self._files, now)
+        return tail.Tail.resumed(resume, tail_id, handle, self._rules, files, now)
 
     def go_on(self, copy: tail.Tail, resume: tracking.Resume, now: float) -> tail.Tail:
         """Return a tail that goes on from a checkpoint through the descriptor of a copy.
@@ -135,7 +231,7 @@ class Opener:
                 descriptor.
         """
         assert copy.handle is not None
-        one = self._resume(resume, copy.handle, now)
+        one = self._resume(resume, copy.handle, now, copy.unpacked)
         one.paths, one.base, one.state = copy.paths, copy.base, copy.state
         one.left, one.scans_unseen, one.is_unlinked = (
             copy.left,
@@ -152,6 +248,8 @@ class Opener:
             OSError: as the system says; the descriptor stays the old tail's.
         """
         assert old.handle is not None
+        if old.is_packed:
+            raise OSError(errno.EIO, "a compressed file that changed while it was read")
         size = self._files.size(old.handle)
         sightings = [
             model.Sighting(path, old.base, old.identity, size, old.mtime_ns, ())
@@ -183,12 +281,19 @@ class Opener:
         for handle in self._handles.values():
             self._files.close(handle)
         self._handles.clear()
+        self._unpacker.forget_unasked()
 
     def gather(self, probe: tracking.Probe) -> model.Evidence | None:
         """Return what a file that a scan saw says of a checkpoint, None if it cannot be read."""
         handle = self._handle(probe.sighting)
         if handle is None:
             return None
+        if self.is_compressed(probe.sighting):
+            one = self.unpacked(probe.sighting)
+            if one is None or not one.begins_with(probe.checkpoint.fingerprint):
+                return model.Evidence(fingerprint_holds=False, frontiers_held=frozenset())
+            one.want(probe.checkpoint)
+            return one.evidence(probe.checkpoint) if one.is_verified else None
         try:
             return proof.gather_evidence(self._files, handle, probe.checkpoint)
         except OSError as error:
@@ -226,10 +331,11 @@ class Opener:
             return self._last_line_end(handle, start.sightings[0].size)
         return 0
 
-    def _last_line_end(self, handle: int, size: int) -> int:
-        head = self._files.read(handle, 0, framing.HEAD_BYTES)
+    def _last_line_end(self, handle: int, size: int, files: model.OpenFiles | None = None) -> int:
+        files = files or self._files
+        head = files.read(handle, 0, framing.HEAD_BYTES)
         delimiter, unit = framing.delimiter_of(self._rules.frame, head)
-        return proof.last_line_end(self._files, handle, size, delimiter, unit)
+        return proof.last_line_end(files, handle, size, delimiter, unit)
 
     def _new_id(self) -> str:
         return f"{self._chooser.getrandbits(128):032x}"

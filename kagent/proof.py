@@ -26,7 +26,7 @@ def before(offset: int) -> tuple[int, int]:
     return offset - size, size
 
 
-def read_frontier(files: model.Files, handle: int, offset: int) -> model.Frontier:
+def read_frontier(files: model.OpenFiles, handle: int, offset: int) -> model.Frontier:
     """Return the frontier at an offset as the file has it now."""
     return model.Frontier(offset, digest(files.read(handle, *before(offset))))
 
@@ -38,7 +38,7 @@ def frontiers(checkpoint: model.Checkpoint) -> list[model.Frontier]:
 
 
 def gather_evidence(
-    files: model.Files, handle: int, checkpoint: model.Checkpoint
+    files: model.OpenFiles, handle: int, checkpoint: model.Checkpoint
 ) -> model.Evidence:
     """Compare a file's bytes with every digest of a checkpoint."""
     head = files.read(handle, 0, checkpoint.fingerprint.length)
@@ -53,7 +53,7 @@ def gather_evidence(
 
 
 def last_line_end(
-    files: model.Files, handle: int, size: int, delimiter: bytes = b"\n", unit: int = 1
+    files: model.OpenFiles, handle: int, size: int, delimiter: bytes = b"\n", unit: int = 1
 ) -> int:
     """Return the offset after a file's last delimiter, 0 if it has none.
 
@@ -86,7 +86,7 @@ class History:
         self._noted = [(now, one) for one in sorted(older, key=_offset)]
 
     def note(
-        self, frontier: model.Frontier, now: float, files: model.Files, handle: int
+        self, frontier: model.Frontier, now: float, files: model.OpenFiles, handle: int
     ) -> tuple[model.Frontier, ...]:
         """Note a frontier that is saved now; return the older ones to save beside it."""
         half = frontier.offset // 2

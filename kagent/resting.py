@@ -2,6 +2,7 @@
 
     too old     `ignore_older`: at its first sight nothing had happened to it for so long. It is
                 left out until it changes, and then read like any other new file.
+    ignored     it is compressed and continues nothing. It is left out until it changes.
     at rest     `close_inactive`: everything in it is shipped and saved, nothing happened to it
                 since. Its row stays; as soon as size, time or name differ from the row, it goes
                 back to `tracking`, which resumes it at its offset once its bytes prove it.
@@ -27,11 +28,21 @@ class Resting:
         """Know of none yet."""
         self._ignore_older_s = ignore_older_s
         self._too_old: dict[model.FileIdentity, set[tuple[int, int]]] = {}
+        self._ignored: dict[model.FileIdentity, set[tuple[int, int]]] = {}
         self._at_rest: set[str] = set()  # tail_ids
 
     def close(self, tail_id: str) -> None:
         """Note that a file was closed, whose row says how it was."""
         self._at_rest.add(tail_id)
+
+    def ignore(self, sightings: Iterable[model.Sighting]) -> None:
+        """Leave a file out until it changes."""
+        group = list(sightings)
+        self._ignored[group[0].identity] = _looks(group)
+
+    def is_ignored(self, identity: model.FileIdentity) -> bool:
+        """Return whether a file is left out until it changes."""
+        return identity in self._ignored
 
     def awake(
         self,
@@ -65,6 +76,10 @@ class Resting:
         awake: list[model.Sighting] = []
         too_old = {}
         for identity, group in groups.items():
+            if identity in self._ignored and self._ignored[identity] != _looks(group):
+                del self._ignored[identity]
+            if identity in self._ignored:
+                continue
             if identity not in known:
                 found = by_inode.get(identity.inode, [])
                 if len(found) == 1 and self._is_at_rest(group, found[0], is_crowded=is_crowded):
@@ -89,6 +104,8 @@ class Resting:
             and row.paths == tuple(sorted(one.path for one in group))
             and not row.ranges
         )
+        if row.is_done and row.size != group[0].size:  # a compressed one, by its content's size
+            return row.identity == group[0].identity and row.mtime_ns == group[0].mtime_ns
         if not is_as_saved:
             self._at_rest.discard(row.tail_id)
         return is_as_saved and (is_crowded or row.tail_id in self._at_rest)

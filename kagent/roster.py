@@ -46,6 +46,7 @@ from kagent import (
     resting,
     retired,
     scanning,
+    sightings,
     split,
     tail,
     tracking,
@@ -110,6 +111,8 @@ class Roster:
         self._final_line_s = source.final_line
         self._quiet_s = source.multiline.timeout if source.multiline else None
         self._close_inactive_s = source.close_inactive
+        self._reads_compressed = source.read_compressed
+        self._is_unpacking = False  # a compressed file is on its way to where it is read
         self._is_begun_at_end = source.start_at == "end"
         self._resting = resting.Resting(source.ignore_older)
         self._ttl_s = ttl_s
@@ -134,6 +137,7 @@ class Roster:
         self._unproven: list[lost.LostFile] = []  # resumed at 0: they may be other files now
         self._truncated: dict[str, tail.Tail] = {}
         self._seen: Collection[model.FileIdentity] = ()  # every file that scans saw
+        self._sightings = sightings.Sightings()
         rotated = generations.Rotated.of(source.rotated)
         self._copies = copies.Copies(files, rotated, self.tails, self._truncated)
         self._searcher = lost.Searcher(rotated, files, clock, opener)
@@ -168,7 +172,7 @@ class Roster:
         held = {
             one.tail_id: (one.handle, one.base)
             for one in self.tails.values()
-            if one.handle is not None
+            if one.handle is not None and not one.is_packed
         }
         return self._inherited | held
 
@@ -183,8 +187,11 @@ class Roster:
             with contextlib.suppress(OSError, tail.TruncatedError):
                 one.checkpoint(now, is_last=True)
             estate.rows.append(one.row)
-            if one.handle is not None and not one.is_durable:
+            if one.handle is not None and one.is_packed:
+                one.close()  # its successor verifies it anew
+            elif one.handle is not None and not one.is_durable:
                 estate.undurable.add(one.tail_id)
+        self._opener.drop_compressed()
         self.tails.clear()
         self._truncated.clear()
         self._idle = None
@@ -207,6 +214,7 @@ class Roster:
         if subjects:
             self._decide(result, subjects, first_scan_paths, now)
         self._seen = result.seen.identities
+        self._sightings = result.seen
         self._search(result, now)
         self._reopen(now)
         self._opener.close_unused()
@@ -261,7 +269,10 @@ class Roster:
         for row in decisions.lost:
             self._lose(row)
         for decision in decisions.opened:
-            self._open(decision, now)
+            if isinstance(decision, tracking.Start) and self._is_unwanted(decision.sightings):
+                self._ignore_compressed(decision.sightings)
+            else:
+                self._open(decision, now)
         self._note_undecided(undecided, decisions.unseen)
         self._doubtful |= dict.fromkeys(row.tail_id for row in rows if row.tail_id in self._rows)
 
@@ -319,6 +330,25 @@ class Roster:
             if tail_id in self.tails and self.tails[tail_id].state == "followed":
                 self._undecided[self.tails[tail_id].identity] = None
 
+    def _ignore_compressed(self, sightings: Sequence[model.Sighting]) -> None:
+        """Leave a compressed file alone until it changes: it continues nothing."""
+        self._resting.ignore(sightings)
+        self._faults.report(
+            sightings[0].path,
+            "is compressed, and continues no file that is known; hint: read_compressed: true, "
+            "or leave it out with exclude",
+        )
+
+    def _is_unwanted(self, sightings: Sequence[model.Sighting]) -> bool:
+        """Return whether a new file is compressed, and certainly nobody's rest."""
+        if self._reads_compressed or not self._opener.is_compressed(sightings[0]):
+            return False
+        unpacked = self._opener.unpacked(sightings[0])
+        if unpacked is None:
+            return True
+        paths = tuple(one.path for one in sightings)
+        return not self._copies.may_continue(unpacked, paths, self._rows)
+
     def _open(self, decision: tracking.Start | tracking.Resume, now: float) -> tail.Tail | None:
         one = self._opener.open(decision, now)
         if one is None:
@@ -360,7 +390,7 @@ class Roster:
     def _park(self, one: tail.Tail) -> None:
         """Close a file at its start; it is opened when there is something to read, and room."""
         assert one.handle is not None
-        self._files.close(one.handle)
+        one.close()
         self._rows.keep(one.row)
         self._parked[one.tail_id] = -1
         self._resting.close(one.tail_id)
@@ -417,7 +447,7 @@ class Roster:
         one.scans_unseen += 1
         if one.state != "followed" or one.scans_unseen < 2 or one.handle is None:
             return
-        status = self._guard(one, functools.partial(self._files.handle_status, one.handle), now)
+        status = self._guard(one, one.status, now)
         if status is None:
             return
         one.state, one.left = "left", now
@@ -494,6 +524,7 @@ class Roster:
             one = self._take_in(finding, now)
             if one is None:
                 self._searcher.retry(finding.lost.checkpoint.tail_id)
+                is_clean = False
             else:
                 one.after, after = "" if finding.is_its else after, one.tail_id
         if search.is_clean and is_clean:
@@ -610,6 +641,7 @@ class Roster:
             return False
         answer = self._ask(one, now)
         if answer is None:
+            self._is_unpacking = self._is_unpacking or self._copies.is_pending
             return False
         if isinstance(answer.decision, tracking.Resume):
             self._go_on_in(one, answer.decision, now)
@@ -622,7 +654,17 @@ class Roster:
         one.is_known = True
         for tail_id in answer.alike:
             self._spend(tail_id)
+        if one.is_packed and one.state == "followed" and not self._reads_compressed:
+            self._ignore_compressed(self._sightings.of([one.identity]) or one.sightings())
+            self._give_back(one)
+            return False
         return True
+
+    def _give_back(self, one: tail.Tail) -> None:
+        """Close a file of which nothing was read; nobody needs its row."""
+        one.close()
+        self._drop(one)
+        self._rows.forget(one.tail_id)
 
     def _ask(self, one: tail.Tail, now: float) -> copies.Answer | None:
         if self._guard(one, functools.partial(one.poll, now), now) is None:
@@ -651,7 +693,8 @@ class Roster:
 
     def _is_ours(self, identity: model.FileIdentity) -> bool:
         """Return whether a file is open, or has a path that the flow's patterns match."""
-        return identity in self._by_identity or identity in self._seen
+        is_seen = identity in self._seen and not self._resting.is_ignored(identity)
+        return is_seen or identity in self._by_identity
 
     def _is_hold_over(self, one: tail.Tail, hold: tracking.Hold, now: float) -> bool:
         """Return whether what may be a copy under way stood still for too long."""
@@ -692,6 +735,7 @@ class Roster:
     def poll(self) -> None:
         """Look at the sizes of open files that are due to be looked at, and retire the done."""
         now = self._clock.monotonic()
+        self._is_unpacking = False
         if now - self._polled_hot < HOT_POLL_S:
             return
         self._polled_hot = now
@@ -703,7 +747,7 @@ class Roster:
         for one in list(self._busy.values()):
             if one.handle is not None and (is_all or self._is_hot(one, now)):
                 self._guard(one, functools.partial(one.poll, now), now)
-            if is_all and one.state == "left":
+            if is_all and (one.state == "left" or one.is_packed):
                 self._retire(one, now)
         if is_all:
             self._rest(now)
@@ -768,6 +812,8 @@ class Roster:
             credit_bytes: What the records may cost in memory.
         """
         now = self._clock.monotonic()
+        self._is_unpacking = self._opener.is_verifying
+        self._opener.verify_on()
         for _ in range(len(self._busy)):
             one = next(iter(self._busy.values()))
             self._busy.move_to_end(one.tail_id)
@@ -784,6 +830,8 @@ class Roster:
             )
             result = self._guard(one, reading, now)
             self._copies.note(one)
+            if one.is_packed and result is None and not one.is_exhausted:
+                self._is_unpacking = True  # it is on its way to its offset
             if is_final and one.unread_bytes == 0:
                 one.is_finished = True
             if result is not None:
@@ -809,6 +857,8 @@ class Roster:
         now = self._clock.monotonic()
         is_hot = any(self._is_hot(one, now) for one in self._busy.values())
         due = self._polled_hot + HOT_POLL_S
+        if self._is_unpacking:
+            return now
         return due if is_hot else max(due, self._polled + POLL_S)
 
     def _is_in_line(self, one: tail.Tail) -> bool:
@@ -842,6 +892,8 @@ class Roster:
 
     def _is_silent(self, one: tail.Tail, now: float) -> bool:
         """Nobody is expected to write to a file that was left."""
+        if one.is_packed:
+            return True
         wait_s = UNLINKED_WAIT_S if one.is_unlinked else self._rotate_wait_s
         return one.state == "left" and now - max(one.grown, one.left) >= wait_s
 
@@ -849,7 +901,7 @@ class Roster:
         """Close a file of which everything is shipped and saved; its row stays."""
         if one.handle is None:
             return
-        status = self._guard(one, functools.partial(self._files.handle_status, one.handle), now)
+        status = self._guard(one, one.status, now)
         if status is None:
             return
         one.is_unlinked = status.links == 0
@@ -861,10 +913,10 @@ class Roster:
         row = self._guard(one, functools.partial(one.checkpoint, now), now)
         if row is None:
             return
-        self._files.close(one.handle)
+        one.close()
         self._drop(one)
         self._rows.keep(dataclasses.replace(row, is_done=True))
-        if not one.is_unlinked and one.size == row.offset:
+        if not (one.is_unlinked or one.is_packed) and one.size == row.offset:
             self._retired.note(self._rows[one.tail_id], one.base)
         self._copies.upheavals += 1
         self._say(logging.INFO, "file retired", one, f"offset={row.offset}")
@@ -900,7 +952,7 @@ class Roster:
                 continue
             row = self._guard(one, functools.partial(one.checkpoint, now), now)
             if row is not None:
-                self._files.close(one.handle)
+                one.close()
                 self._drop(one)
                 self._rows.keep(row, is_changed=False)
                 self._resting.close(one.tail_id)
@@ -913,6 +965,8 @@ class Roster:
             return act()
         except tail.TruncatedError:
             self._truncate(one, now)
+        except tail.CompressedError:
+            self._give_back(one)  # the next scan opens it as what it is
         except OSError as error:
             self._faults.report(one.paths[0], f"cannot read: {error.strerror}")
         return None

@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-from kagent import framing, ledger, model, proof, split, tracking
+from kagent import content, framing, ledger, model, proof, split, tracking, unpack
 
 BLOCK_BYTES = 1024**2
 RANGES_MAX = 256  # settled ranges saved above the offset
@@ -28,6 +28,10 @@ _SHORT_REST_BYTES = 65536  # an incomplete line of so few bytes is simply read a
 def credit_min(rules: split.Rules) -> int:
     """Return the credit with which `Tail.read` can make one record, and stays within it."""
     return 2 * (rules.record_bytes_max + 1) + 4 * model.RECORD_OVERHEAD_BYTES
+
+
+class CompressedError(Exception):
+    """What is to be read are no lines: the file turned out to be compressed."""
 
 
 class TruncatedError(Exception):
@@ -52,10 +56,13 @@ class Tail:
         handle: int,
         start: int,
         rules: split.Rules,
-        files: model.Files,
+        files: model.OpenFiles,
         now: float,
     ) -> None:
-        """Follow a file from `start` on, whose bytes before it are none of ours."""
+        """Follow a file from `start` on, whose bytes before it are none of ours.
+
+        Of a compressed file, whose content `files` is, sizes and offsets are the content's.
+        """
         self.tail_id = tail_id
         self.identity = sightings[0].identity
         self.paths = tuple(sorted(sighting.path for sighting in sightings))
@@ -83,6 +90,7 @@ class Tail:
         self.after = ""  # the tail_id of an older generation, which is read first
         self._rules = rules
         self._files = files
+        self._unpacked = files if isinstance(files, unpack.Unpacked) else None
         self._fingerprint = model.Fingerprint(0, proof.digest(b""))
         self._history = proof.History((), now)
         self._range_digests: dict[int, bytes] = {}
@@ -108,14 +116,14 @@ class Tail:
         tail_id: str,
         handle: int,
         rules: split.Rules,
-        files: model.Files,
+        files: model.OpenFiles,
         now: float,
     ) -> Tail:
         """Follow a file on from a checkpoint whose proofs hold."""
         row = resume.checkpoint
         tail = cls(tail_id, resume.sightings, handle, resume.offset, rules, files, now)
         tail.start = row.start
-        if row.split_digest == rules.digest:
+        if row.split_digest == rules.digest and not tail.is_packed:
             ranges = [(one.start, one.end) for one in resume.ranges]
             tail.ledger = ledger.Ledger(resume.offset, ranges)
             tail._range_digests = {one.end: one.digest for one in resume.ranges}
@@ -132,6 +140,43 @@ class Tail:
     def position(self) -> int:
         """The first byte not yet split."""
         return self.ledger.issued
+
+    @property
+    def is_packed(self) -> bool:
+        """The file is compressed: what is read is its content, which does not change."""
+        return self._unpacked is not None
+
+    @property
+    def unpacked(self) -> unpack.Unpacked | None:
+        """The content of a compressed file."""
+        return self._unpacked
+
+    def status(self) -> model.FileStatus:
+        """Return the status of the file."""
+        assert self.handle is not None
+        return self._files.handle_status(self.handle)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        assert self.handle is not None
+        self._files.close(self.handle)
+
+    def read_head(self, size: int) -> bytes:
+        """Return the file's first bytes as they are now."""
+        assert self.handle is not None
+        return self._files.read(self.handle, 0, size)
+
+    def evidence(self, checkpoint: model.Checkpoint) -> model.Evidence | None:
+        """Return what the file says of a checkpoint; None if it must be asked again for that.
+
+        Raises:
+            OSError: as the system says.
+        """
+        assert self.handle is not None
+        if self._unpacked is None:
+            return proof.gather_evidence(self._files, self.handle, checkpoint)
+        self._unpacked.want(checkpoint)
+        return self._unpacked.evidence(checkpoint) if self._unpacked.verify_on() else None
 
     @property
     def head(self) -> bytes:
@@ -231,6 +276,7 @@ class Tail:
         assert self.handle is None
         assert copy.size >= self.known_end
         self.handle, self.identity = copy.handle, copy.identity
+        self._files, self._unpacked = copy._files, copy._unpacked
         self.paths, self.base = copy.paths, copy.base
         self.state, self.left, self.scans_unseen = copy.state, copy.left, copy.scans_unseen
         self.is_unlinked, self.mtime_ns = copy.is_unlinked, copy.mtime_ns
@@ -292,7 +338,7 @@ class Tail:
             TruncatedError: they are not the ones that were read there.
             OSError: as the system says.
         """
-        if sighting.mtime_ns == self.mtime_ns:
+        if sighting.mtime_ns == self.mtime_ns or self.is_packed:
             return
         if sighting.size <= self.size:
             assert self.handle is not None
@@ -320,7 +366,7 @@ class Tail:
             OSError: as the system says.
         """
         assert self.handle is not None
-        if self._framer is not None and self._header_end is None and not self._begin(is_final):
+        if not self._is_prepared(is_final):
             return None
         start, region_end = self.ledger.gap()
         if start != self._frontier_at:
@@ -355,6 +401,13 @@ class Tail:
             self._note_searched(start, block.data)
         return self._issue(result, block.data, now) if chunk.end > start else None
 
+    def _is_prepared(self, is_final: bool) -> bool:  # noqa: FBT001 -- passed on from read
+        """Return whether the next block can be read now, and what it depends on is known."""
+        at = max(0, self._frontier_at - model.FRONTIER_BYTES_MAX)
+        if self._unpacked is not None and not self._unpacked.prepare(at):
+            return False
+        return self._framer is None or self._header_end is not None or self._begin(is_final)
+
     def settle(self, chunk: model.Chunk) -> None:
         """Note that the fate of a chunk's bytes is final."""
         self.ledger.settle(chunk.start, chunk.end)
@@ -372,7 +425,7 @@ class Tail:
             TruncatedError: the file's bytes are not the ones that were read.
             OSError: as the system says.
         """
-        if self.handle is None or self.state == "truncated":
+        if self.handle is None or self.state == "truncated" or self.is_packed:
             row = self._checkpoint_from_memory()
         else:
             row = self._checkpoint_from_file(now, None if is_last else RANGES_MAX)
@@ -401,7 +454,9 @@ class Tail:
 
     def _checkpoint_from_memory(self) -> model.Checkpoint | None:
         if not self._unsettled or self._unsettled[0][0] > self.ledger.low:
-            return None
+            if not self.is_packed or self.ledger.low != self.row.offset:
+                return None
+            return self._row(self.row.frontier, self.row.older, ())
         offset, last_bytes = self._unsettled[0]
         self._fingerprint = self._head_below(offset)
         older = tuple(one for one in self.row.older if one.offset < offset)
@@ -467,6 +522,8 @@ class Tail:
             start == 0 and not data.startswith(self._peek[:size])
         ):
             raise TruncatedError
+        if start == 0 and self._unpacked is None and content.magic_of(data):
+            raise CompressedError
         self._mtime_proved = self.mtime_ns
         return model.Block(start, data[proof:])
 

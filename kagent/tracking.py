@@ -272,7 +272,8 @@ def generation(
     seen, row = (probe.sighting,), probe.checkpoint
     if proof is None:
         return Resume(seen, row, 0, (), is_rolled_back=False) if is_itself else None
-    if probe.sighting.size < known_end:
+    size = probe.sighting.size if proof.size is None else proof.size
+    if size < known_end:
         held = frozenset(proof.frontiers_held - {row.offset})
         proof = dataclasses.replace(proof, frontiers_held=held)
     one = match(seen, row, proof)
@@ -292,7 +293,7 @@ def match(
     assert proof is not None
     if not proof.fingerprint_holds:
         return None
-    size = seen[0].size
+    size = seen[0].size if proof.size is None else proof.size
     if size >= row.offset and row.offset in proof.frontiers_held:
         ranges = tuple(
             settled

@@ -30,12 +30,15 @@ class Profile:
     block_bytes: int
     lines_max: int
     head_bytes: int  # of the fingerprint
+    reads_compressed: bool
     operation_s: float  # how long an operation on a file takes
 
     @property
     def devices_change(self) -> bool:
         """A reboot gives device numbers anew; then a file is known by its path and inode."""
-        return not any(kind.startswith(("ren", "rot", "move", "copyt")) for kind in self.writers)
+        return not any(
+            kind.startswith(("ren", "rot", "move", "copyt", "compr")) for kind in self.writers
+        )
 
     @property
     def is_clean(self) -> bool:
@@ -67,6 +70,7 @@ WRITERS = {
     "replace": 1,
     "copy": 1,
     "copytruncate": 3,
+    "compress": 2,
     "twin": 1,
     "link": 1,
     "make_directory": 1,
@@ -74,7 +78,7 @@ WRITERS = {
     "plant": 1,
     "write_back": 2,
 }
-ROTATORS = ("copytruncate", "rotate", "rename_out", "write_back")
+ROTATORS = ("copytruncate", "rotate", "rename_out", "compress", "write_back")
 ANSWERS = (
     "refuse_some",
     "refuse_all",
@@ -142,6 +146,7 @@ def draw_profile(chooser: random.Random) -> Profile:
         block_bytes=chooser.choice([70, 300, 1024**2]),
         lines_max=chooser.choice([2, 65536]),
         head_bytes=16 if is_rotating else chooser.choice([16, 1024]),
+        reads_compressed=chooser.random() < 0.3,
         operation_s=chooser.choice([0.0, 0.0, 0.01]),
     )
 

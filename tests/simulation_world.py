@@ -202,7 +202,7 @@ class World:
         known = [
             (paths, tail_id, offset)
             for paths, tail_id, offset in open_ones + kept
-            if any(number == node.number for number, _, _ in self.truth.origins[tail_id])
+            if any(number == node.number for number, _, _ in self.truth.origins.get(tail_id, ()))
         ]
         copy.rotated_from = tuple(path for paths, _, _ in known for path in paths)
         copy.known_by = frozenset(tail_id for _, tail_id, _ in known)
@@ -219,7 +219,10 @@ class World:
     def _make_settings(self) -> flow.FlowSettings:
         profile = self.profile
         source = discovery.SourceOptions(
-            paths=PATTERNS, start_at=profile.start_at, rotate_wait=f"{profile.rotate_wait_s:.0f}s"
+            paths=PATTERNS,
+            start_at=profile.start_at,
+            rotate_wait=f"{profile.rotate_wait_s:.0f}s",
+            read_compressed=profile.reads_compressed,
         )
         return flow.FlowSettings(
             name=FLOW,
@@ -292,7 +295,10 @@ class World:
             self.flow.hints.put(self.random.choice(DIRECTORIES))
         due = self._checked_step()
         if due <= self.clock.now and not (
-            self.has_raced or self.fault or self.profile.operation_s
+            self.has_raced
+            or self.fault
+            or self.profile.operation_s
+            or self.flow.roster._is_unpacking
         ):
             before = self._progress()
             if self._checked_step() <= self.clock.now and self._progress() == before:
@@ -353,7 +359,8 @@ class World:
         self.flow.counters.check_balance(self.flow.roster.unsettled_bytes())
         tails = [one for one in self.flow.roster.tails.values() if one.handle is not None]
         inherited = {handle for handle, _ in self.flow.roster._inherited.values()}
-        if {one.handle for one in tails} | inherited != set(self.files.handles):
+        packed = self.flow.roster._opener.packed_handles
+        if {one.handle for one in tails} | inherited | packed != set(self.files.handles):
             raise BrokenError("L3 handles that belong to no tail")
         if len({one.identity for one in tails}) != len(tails):
             raise BrokenError("two tails of one file")
@@ -361,7 +368,7 @@ class World:
             return
         if is_scan_new:
             held_nodes = {self.files.handles[one.handle][0] for one in tails}  # type: ignore[index]
-            for node in self.writers.named:
+            for node in self.writers.named.keys() - self.writers.packed:
                 if self.writers.is_matching(node) and node not in held_nodes:
                     raise BrokenError(f"not followed after a scan: {self.writers.named[node]}")
 
@@ -536,7 +543,9 @@ class World:
             if self.random.random() < 0.3:
                 self._save()
             self._checked_step()
+        was_closing, self.is_closing = self.is_closing, True  # archives are opened anew
         estate = self.flow.close()
+        self.is_closing = was_closing
         self._lose_pending()
         return estate
 
@@ -581,6 +590,8 @@ class World:
         if self.profile.devices_change:
             self.files.device += 1
         for node in list(self.truth.current):
+            if node in self.writers.packed:
+                continue
             if node.links and node.durable_bytes < len(node.data):
                 size = self.random.randint(node.durable_bytes, len(node.data))
                 self.files.truncate(node, size)
@@ -651,7 +662,9 @@ class World:
         try:
             self.truth.check_in_memory()
             for node in self.writers.named:
-                if self.writers.is_matching(node):
+                if node in self.writers.packed and not self.profile.reads_compressed:
+                    self._check_generation(node)
+                elif self.writers.is_matching(node):
                     content = self.truth.current[node]
                     self.truth.check_delivered(content, content.complete_bytes, "a file")
                 else:

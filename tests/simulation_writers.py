@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import gzip
 import random
 from collections.abc import Callable, Iterable
 
@@ -76,6 +77,7 @@ class Writers:
         self._judge_copy = judge_copy
         self._lines = 0
         self._copying: list[_Copying] = []
+        self.packed: set[fakes.Node] = set()
         for directory in DIRECTORIES:
             files.make_directory(directory)
 
@@ -93,6 +95,7 @@ class Writers:
         for node in list(self._truth.current):
             if node not in nodes:
                 del self._truth.current[node]
+        nodes = [node for node in nodes if node not in self.packed]
         if not nodes:
             return None
         matching = [node for node in nodes if self.is_matching(node)]
@@ -266,6 +269,8 @@ class Writers:
             if not self._is_free(path):
                 return None
             node = self._files.find(name)
+            if node in self.packed:
+                return None
             copy = self._files.create(path)
             self._files.hold(node)
             self._files.hold(copy)
@@ -308,6 +313,32 @@ class Writers:
         self._judge_copy(one.node, one.content, one.begun)
         self._truncate_to(one.node, 0)
         return f"done with {at} bytes"
+
+    def _compress(self) -> str | None:
+        """Do what gzip does; where it leads to a name of the pattern is decided as for others."""
+        name = self.a_name()
+        if name is None or (matches(name) and self._random.random() < 0.7):
+            return None
+        node = self._files.find(name)
+        self._lines += 1
+        in_pattern = f"{name.partition('.log')[0]}-z{self._lines}.log"
+        path = in_pattern if self._random.random() < 0.2 else f"{name}.gz"
+        if node in self.packed or not self._is_free(path) or not node.data:
+            return None
+        packed = self._files.create(path)
+        self.packed.add(packed)
+        content = self._truth.note_created(packed)
+        content.source = self._truth.current[node]
+        content.skippable = content.source.skippable
+        content.append(bytes(node.data))
+        content.is_rotated = True
+        content.cuts.add(len(node.data))
+        self._judge_copy(node, content, self._clock.now)
+        self._files.append(packed, gzip.compress(bytes(node.data), mtime=0))
+        packed.durable_bytes = len(packed.data)
+        packed.mtime_ns = node.mtime_ns
+        self._files.unlink(name)
+        return f"{name} inode {node.number} to {path} inode {packed.number}"
 
     def _twin(self) -> str | None:
         """Create a file that holds nothing but what all of them begin with."""

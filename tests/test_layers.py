@@ -52,6 +52,7 @@ LAYERS = {
     "system": 1,
     # L2: each does one thing to the world
     "tail": 2,
+    "unpack": 2,
     "discovery": 2,
     "listings": 2,
     "looking": 2,
@@ -114,6 +115,9 @@ WITHIN_A_LAYER = {
     ("scanning", "listings"): "which directories are listed is a part of which files are found",
     ("scanning", "looking"): "and so is which of them are looked at",
     ("roster", "opening"): "the tails of a flow are opened by a part of it",
+    ("unpack", "content"): "one table of formats, one way to open a stream",
+    ("tail", "unpack"): "the content of a compressed file is read like a file",
+    ("tail", "content"): "a file that is compressed is never split as it stands",
     ("roster", "copies"): "what a new file is a copy of is asked before it is read",
     ("roster", "retired"): "what was let go comes back when it grows",
     ("roster", "lost"): "what became of a file is looked for at each scan",
@@ -147,7 +151,7 @@ ENGINE = {
     "listings", "looking",
     "kpl",
     "values", "burying", "keys", "spread", "preprocessing", "userpattern", "patternparts",
-    "kept", "copies", "lost", "generations", "retired",
+    "kept", "copies", "lost", "generations", "retired", "unpack",
 }  # fmt: skip
 WORLDLY = {
     "asyncio", "fcntl", "glob", "mmap", "pathlib", "select", "shutil", "signal", "socket",
@@ -155,7 +159,7 @@ WORLDLY = {
 }  # fmt: skip
 HARMLESS = {  # what the engine may use of modules that also touch the world
     "os": {"path.basename", "path.dirname", "path.join", "path.split", "path.splitext"},
-    "io": {"BytesIO"},
+    "io": {"BytesIO", "BufferedIOBase"},
     "threading": {"Event"},  # the type in Clock.wait
 }
 
@@ -165,6 +169,7 @@ LONG_FILES = {
     "discovery.py": "the options of a source, and the walk over what they name",
     "flow.py": "one step of a flow, read from top to bottom",
     "tracking.py": "the table that says which file is which, and the code that obeys it",
+    "opening.py": "files are opened, proved and unpacked through one set of handles",
     "model.py": "the nouns and seams on one page, mostly docstrings",
     "roster.py": "the life of a tail: what is there, read, settled and saved share one state",
     "pack.py": "which lines share a record, its bytes, and how they come out again are one law",

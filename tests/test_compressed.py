@@ -1,0 +1,205 @@
+"""Compressed generations on a real file system: the rest of a file is read from what gzip made."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from lost_rig import Rig
+
+from kagent import unpack
+
+
+def compress(path: Path, form: str = "gz") -> Path:
+    """Do what `gzip FILE` or `zstd --rm FILE` does; times are kept."""
+    packed = path.with_name(f"{path.name}.{form}")
+    data, found = path.read_bytes(), path.stat()
+    if form == "gz":
+        packed.write_bytes(gzip.compress(data))
+    else:
+        packed.write_bytes(pytest.importorskip("zstandard").compress(data))
+    os.utime(packed, ns=(found.st_atime_ns, found.st_mtime_ns))
+    path.unlink()
+    return packed
+
+
+@pytest.mark.parametrize("form", ["gz", "zst"])
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_file_that_was_rotated_and_compressed_is_read_on(
+    tmp_path: Path, form: str, end: str
+) -> None:
+    """The checkpoint is known by the decompressed bytes, and continued at its offset."""
+    rig = Rig(tmp_path, rotate_wait="5s")
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    getattr(rig, end)()
+    lines += rig.write("a.log", 30, 60)
+    os.rename(tmp_path / "a.log", tmp_path / "a.log.1")
+    compress(tmp_path / "a.log.1", form)
+    lines += rig.write("a.log", 60, 70)
+    rig.begin()
+    rig.go_on(20.0)
+
+    assert sorted(lines) == sorted(rig.accepted)
+    assert len(rig.flow.roster.tails) == 1
+    rig.stop()
+    rig.begin()
+    rig.go_on(20.0)
+    assert len(lines) == len(rig.accepted)
+
+
+def test_generations_that_nobody_saw_are_read_from_archives(tmp_path: Path) -> None:
+    """Rotated and compressed several times while kagent was down: all of it, oldest first."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    rig.stop()
+    lines += rig.write("a.log", 30, 40)
+    os.rename(tmp_path / "a.log", tmp_path / "a.log.3")
+    lines += rig.write("a.log.2", 40, 50)
+    lines += rig.write("a.log.1", 50, 60)
+    for number in (1, 2, 3):
+        path = tmp_path / f"a.log.{number}"
+        os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 60 * number))
+    for number in (2, 3):
+        compress(tmp_path / f"a.log.{number}")
+    rig.begin()
+    rig.go_on(8.0)
+
+    assert lines == rig.accepted
+
+
+def test_copy_that_is_compressed_at_once_is_found(tmp_path: Path) -> None:
+    """Copytruncate and compress while kagent runs: the rest is in the archive."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    lines += rig.write("a.log", 30, 60)
+    shutil.copyfile(tmp_path / "a.log", tmp_path / "a.log.1")
+    with open(tmp_path / "a.log", "ab") as file:
+        file.truncate(0)
+    compress(tmp_path / "a.log.1")
+    lines += rig.write("a.log", 60, 70)
+    rig.go_on(8.0)
+
+    assert sorted(lines) == sorted(rig.accepted)
+
+
+def test_archive_that_is_not_complete_is_waited_for(tmp_path: Path) -> None:
+    """Nothing is read of a stream before all of it is there and sound."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    rig.stop()
+    lines += rig.write("a.log", 30, 60)
+    whole = gzip.compress((tmp_path / "a.log").read_bytes())
+    (tmp_path / "a.log").unlink()
+    (tmp_path / "a.log.1.gz").write_bytes(whole[: len(whole) // 2])
+    rig.begin()
+    rig.go_on(8.0)
+    early = len(rig.accepted)
+    (tmp_path / "a.log.1.gz").write_bytes(whole)
+    rig.go_on(8.0)
+
+    assert early == 30
+    assert lines == rig.accepted
+
+
+def test_archive_in_the_pattern_is_left_out_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file with gzip's first bytes is never split as it stands."""
+    (tmp_path / "old.log").write_bytes(gzip.compress(b"one\n" * 1000))
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 3)
+    rig.go_on(30.0)
+
+    assert lines == rig.accepted
+    said = [one for one in caplog.records if "is compressed" in one.getMessage()]
+    assert len(said) == 1
+    assert said[0].levelno == logging.WARNING
+    assert "read_compressed" in said[0].getMessage()
+
+
+def test_file_that_becomes_an_archive_is_left_out(tmp_path: Path) -> None:
+    """It was empty when it was opened: what counts is what is read."""
+    (tmp_path / "a.log").touch()
+    rig = Rig(tmp_path)
+    rig.go_on()
+
+    (tmp_path / "a.log").write_bytes(gzip.compress(os.urandom(5000)))
+    rig.go_on(8.0)
+
+    assert rig.accepted == []
+    assert rig.flow.roster.tails == {}
+
+
+@pytest.mark.parametrize("form", ["gz", "zst"])
+def test_archives_are_shipped_where_the_operator_wants_it(tmp_path: Path, form: str) -> None:
+    """`read_compressed: true`: whole, once, and not again after a restart."""
+    rig = Rig(tmp_path, paths=(f"{tmp_path}/*",), read_compressed=True)
+    lines = rig.write("old", 0, 300)
+    compress(tmp_path / "old", form)
+    rig.go_on(8.0)
+    rig.stop()
+    rig.begin()
+    rig.go_on(8.0)
+
+    assert lines == rig.accepted
+    assert rig.flow.roster.tails == {}
+
+
+def test_archive_of_a_shipped_file_is_not_shipped_again(tmp_path: Path) -> None:
+    """What gzip makes of a file in the pattern is known by its content."""
+    rig = Rig(tmp_path, paths=(f"{tmp_path}/*",), read_compressed=True)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    lines += rig.write("a.log", 30, 40)
+    compress(tmp_path / "a.log")
+    rig.go_on(30.0)
+
+    assert lines == rig.accepted
+
+
+def test_large_archive_is_verified_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step decompresses so much and no more, then and when it goes on to the offset."""
+    monkeypatch.setattr(unpack, "PIECE_BYTES", 5000)
+    monkeypatch.setattr(unpack, "_BLOCK_BYTES", 1000)
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 500)
+    rig.go_on()
+
+    rig.stop()
+    lines += rig.write("a.log", 500, 900)
+    compress(tmp_path / "a.log")
+    rig.begin()
+    rig.go_on(30.0)
+
+    assert lines == rig.accepted
+
+
+def test_archive_without_a_decompressor_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Zstd without the package: named, with what to install, and everything else goes on."""
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    monkeypatch.setitem(sys.modules, "compression.zstd", None)
+    (tmp_path / "old.log").write_bytes(b"\x28\xb5\x2f\xfd" + b"x" * 50)
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 3)
+    rig.go_on(8.0)
+
+    assert lines == rig.accepted
+    assert "pip install kagent[zstd]" in caplog.text
