@@ -84,6 +84,7 @@ class Agent:
             ConfigError: the configuration does not fit the flows that the database knows.
             OSError: the system cannot do it now.
         """
+        system.keep_freed_memory()
         system.raise_handles_max()
         self._store.open()
         try:

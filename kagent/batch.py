@@ -366,7 +366,7 @@ class Batcher:
         if isinstance(cargo, model.Packed):
             size = len(cargo.data)
         else:
-            size = sum(map(len, cargo.records[first:last]))
+            size = cargo.data_bytes(first, last)
             if cargo.keys and self._pool:
                 chosen = cargo.keys[first:last]
                 return size + sum(len(key.encode()) or keys.RANDOM_BYTES for key in chosen)
@@ -402,7 +402,7 @@ class Batcher:
 
 
 def _cost(chunk: model.Chunk) -> int:
-    return sum(map(len, chunk.records)) + model.RECORD_OVERHEAD_BYTES * len(chunk)
+    return chunk.data_bytes() + model.RECORD_OVERHEAD_BYTES * len(chunk)
 
 
 def divide(

@@ -32,11 +32,15 @@ class Five:
 
     def __add__(self, other: Five) -> Five:
         """Return both together."""
-        return Five(*map(operator.add, dataclasses.astuple(self), dataclasses.astuple(other)))
+        return Five(*map(operator.add, _VALUES(self), _VALUES(other)))
 
     def __sub__(self, other: Five) -> Five:
         """Return what came since an earlier reading."""
-        return Five(*map(operator.sub, dataclasses.astuple(self), dataclasses.astuple(other)))
+        return Five(*map(operator.sub, _VALUES(self), _VALUES(other)))
+
+
+# Not dataclasses.astuple, which copies deeply: 20 us, twice for each receipt.
+_VALUES = operator.attrgetter(*(field.name for field in dataclasses.fields(Five)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class FlowCounters:
         if setback is not None and setback.code == STOPPING:
             return  # no call was made
         if setback is None:
-            self._count_answer(receipt.batch.records, receipt.refused)
+            self._count_answer(receipt.batch, receipt.refused)
             return
         attempts = len(receipt.batch.records)
         self.five += Five(record_send_attempts=attempts, service_errors=1, calls=1)
@@ -126,10 +130,11 @@ class FlowCounters:
         """Return a copy that never changes, for other threads."""
         return Counts(**{name: getattr(self, name) for name in _NAMES})
 
-    def _count_answer(self, records: Sequence[bytes], refused: Sequence[model.Refusal]) -> None:
+    def _count_answer(self, batch: model.Batch, refused: Sequence[model.Refusal]) -> None:
+        records = batch.records
         refused_bytes = sum(len(records[refusal.index]) for refusal in refused)
         self.five += Five(
-            bytes_sent=sum(map(len, records)) - refused_bytes,
+            bytes_sent=batch.data_bytes - refused_bytes,
             record_send_attempts=len(records),
             records_sent=len(records) - len(refused),
             record_send_errors=len(refused),

@@ -167,7 +167,8 @@ class Chunk:
     service refused these records one by one. `key` is the partition key of all of them, `keys` has
     one for each if they differ; where neither says one, each attempt chooses it. `whole` is set of
     a lone record that is number `part`, from 1 on, of one that was too long: its range is that of
-    all of them, and settles with the last.
+    all of them, and settles with the last. `is_plain` says that the records are the bytes of
+    their ranges as they stand in the file, one after the other: nobody has to add up lengths.
 
     Of a chunk that was packed `records` is empty: its bytes are in the packed record.
     """
@@ -185,10 +186,20 @@ class Chunk:
     keys: list[str] = dataclasses.field(default_factory=list)
     whole: Whole | None = None
     part: int = 0
+    is_plain: bool = dataclasses.field(default=False, compare=False)
 
     def __len__(self) -> int:
         """Return how many records there are."""
         return len(self.starts)
+
+    def data_bytes(self, first: int = 0, last: int | None = None) -> int:
+        """Return the bytes of records `[first, last)`, of all to the end if it does not say."""
+        last = len(self.starts) if last is None else last
+        if self.is_plain:
+            return self.ends[last - 1] - self.starts[first] if first < last else 0
+        if (first, last) == (0, len(self.starts)):
+            return sum(map(len, self.records))
+        return sum(map(len, self.records[first:last]))
 
     def slice(self, first: int, last: int) -> Chunk:
         """Return records `[first, last)` as a chunk of its own, first < last.
@@ -215,6 +226,7 @@ class Chunk:
             self.keys[first:last],
             self.whole,
             self.part,
+            self.is_plain,
         )
 
 
@@ -333,6 +345,13 @@ class Batch:
     is_whole: bool = False
     packed: list[Packed] = dataclasses.field(default_factory=list)
     hash_keys: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def data_bytes(self) -> int:
+        """The bytes of all records, without their keys."""
+        if self.packed or not self.chunks:
+            return sum(map(len, self.records))
+        return sum(chunk.data_bytes() for chunk in self.chunks)
 
     @property
     def cargo(self) -> Sequence[Cargo]:

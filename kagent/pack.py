@@ -253,7 +253,7 @@ class Packer:
         return int(self._target * _SHARE_AIMED_AT / max(self._ratios))
 
     def _append(self, one: _Open, part: model.Chunk) -> None:
-        cost = sum(map(len, part.records)) + model.RECORD_OVERHEAD_BYTES * len(part)
+        cost = part.data_bytes() + model.RECORD_OVERHEAD_BYTES * len(part)
         one.parts.append(part)
         one.cost += cost
         self.held_bytes += cost
@@ -283,7 +283,7 @@ class Packer:
         if len(packed.data) > self._record_bytes_max and packed.lines > 1:
             return [one for half in _halves(parts) for one in self._pack(half, like)]
         least = len(packed.data) + _PACKED_BYTES
-        cost = sum(sum(map(len, part.records)) for part in parts)
+        cost = sum(part.data_bytes() for part in parts)
         cost += model.RECORD_OVERHEAD_BYTES * packed.lines
         packed.cost_bytes = max(least, min(cost, least + _PLACE_BYTES * packed.lines))
         packed.read_time = min(part.read_time for part in parts)

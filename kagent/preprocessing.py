@@ -257,6 +257,7 @@ def divide(chunk: model.Chunk, result: chain.Result) -> Iterator[tuple[model.Chu
     Each piece comes with the reason why it is dead, LONG, or an empty text.
     """
     chunk.records = result.records  # type: ignore[assignment]  # None only until `_narrow`
+    chunk.is_plain = False
     at = 0
     for index in sorted({*result.dead, *result.long}):
         if at < index:

@@ -27,6 +27,8 @@ from kagent import frame, model
 
 LINES_MAX = 65536  # a chunk's lines: bounds the Python objects that one block can become
 
+_PIECE_BYTES = 65536  # of lines taken at once, so at most as many lines
+
 _PLAIN = frame.Frame()
 
 OversizePolicy = Literal["auto", "split", "truncate", "drop", "dead_letter"]
@@ -95,13 +97,14 @@ def split_block(
         k >= 0 records that tile [chunk.start, chunk.end) but for dropped bytes. Bytes after
         chunk.end are not decided yet.
     """
-    data = _cut_to_lines(block.data, lines_max)
-    is_closed = is_closed and len(data) == len(block.data)
-    lines = io.BytesIO(data).readlines()
+    lines, is_all = _read_lines(block.data, max(1, lines_max))
+    is_closed = is_closed and is_all
     rest = b"" if is_closed or lines[-1].endswith(b"\n") else lines.pop()
-    if lines and max(map(len, lines)) > rules.record_bytes_max:
+    limit = rules.record_bytes_max
+    if len(block.data) > limit and lines and max(map(len, lines)) > limit:
         return _split_up_to_oversize(lines, block.start, tail_id, rules)
     chunk = tile(lines, block.start, tail_id)
+    chunk.is_plain = True
     if len(rest) > rules.record_bytes_max:
         if rules.oversize != "split":
             return Split(chunk, is_long=True)
@@ -176,17 +179,19 @@ def _split_up_to_oversize(lines: list[bytes], start: int, tail_id: str, rules: R
     return Split(tile([], start, tail_id), is_long=True)
 
 
-def _cut_to_lines(data: bytes, lines_max: int) -> bytes:
-    """Return a prefix of data with at most about lines_max lines, never less than one line."""
-    count = data.count(b"\n")
-    while count > max(1, lines_max):
-        # Dense blocks are even (1-byte lines), so the proportional cut is right at once.
-        cut = data.find(b"\n", len(data) * max(1, lines_max) // count - 1) + 1
-        if not 0 < cut < len(data):
-            cut = data.find(b"\n") + 1
-        data = data[:cut]
-        count = data.count(b"\n")
-    return data
+def _read_lines(data: bytes, lines_max: int) -> tuple[list[bytes], bool]:
+    """Return at most lines_max lines from the front of data, and whether these are all.
+
+    Taken in pieces: a block of one-byte lines is not to become a million objects first.
+    """
+    stream = io.BytesIO(data)
+    lines: list[bytes] = []
+    while len(lines) < lines_max and (more := stream.readlines(min(lines_max, _PIECE_BYTES))):
+        lines += more
+    if len(lines) > lines_max:
+        del lines[lines_max:]
+        return lines, False
+    return lines, stream.tell() == len(data)
 
 
 def _append_parts(chunk: model.Chunk, data: bytes, limit: int) -> None:

@@ -32,6 +32,8 @@ _KINDS: dict[int, _Kind] = {
     stat.S_IFDIR: "directory",
     stat.S_IFLNK: "link",
 }
+KEPT_BYTES = 8 * 1024**2
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 HANDLES_MAX = 1_000_000  # where nothing limits it
 _FILE_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _LIST_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -123,6 +125,22 @@ class OsFiles:
     def close(self, handle: int) -> None:
         """Give a descriptor back."""
         os.close(handle)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep up to KEPT_BYTES of what was freed, for the next block.
+
+    By default it gives each block back to the kernel, which clears a page at each first touch:
+    with blocks and bodies of hundreds of KiB a third of the flow's CPU time.
+    """
+    import ctypes  # 5 ms and a megabyte that only the daemon needs
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return
+    for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+        mallopt(parameter, KEPT_BYTES)
 
 
 def raise_handles_max() -> int:

@@ -20,6 +20,7 @@ from typing import Literal
 from kagent import content, framing, ledger, model, proof, split, tracking, unpack
 
 BLOCK_BYTES = 1024**2
+READ_BYTES = 256 * 1024  # of lines that may well be short: what is worked on stays in the cache
 RANGES_MAX = 256  # settled ranges saved above the offset
 SEARCH_BLOCKS_MAX = 8  # blocks searched in one turn for the end of an oversize line
 _SHORT_REST_BYTES = 65536  # an incomplete line of so few bytes is simply read again
@@ -373,7 +374,7 @@ class Tail:
             self._jump(start)
         if self._header_end is not None and start < self._header_end:
             return self._skip_header(start, min(self._header_end, region_end or self.size), now)
-        size, lines_max = self._room(credit_bytes)
+        size, lines_max = self._room(start, credit_bytes)
         is_open = region_end is None and not (is_final or is_quiet) and self._line_end is None
         if is_open and self._is_worth_a_search(start) and not self._search():
             return None
@@ -527,12 +528,15 @@ class Tail:
         self._mtime_proved = self.mtime_ns
         return model.Block(start, data[proof:])
 
-    def _room(self, credit_bytes: int) -> tuple[int, int]:
+    def _room(self, start: int, credit_bytes: int) -> tuple[int, int]:
         """Return how many bytes to read, and how many records a credit allows of them."""
         framer, least, growth = self._framer, self._rules.record_bytes_max + 1, 1
         if framer is not None:
             least, growth = framer.block_bytes_min, framer.growth
         size = max(least, min(BLOCK_BYTES, credit_bytes // (8 * growth)))
+        is_short = self._scanned - start < READ_BYTES  # no line is known to be longer
+        if framer is None and self._line_end is None and is_short:
+            size = min(size, READ_BYTES)
         # Beside one record a line there is one for each further part of an oversize line.
         parts_max = size // (least - 1) + 1
         records = (credit_bytes - growth * size) // model.RECORD_OVERHEAD_BYTES - parts_max

@@ -198,10 +198,10 @@ def test_dense_block_is_cut_close_to_the_bound() -> None:
 
 
 def test_uneven_block_still_makes_progress() -> None:
-    """Where the proportional cut finds no newline before the end, the first line goes alone."""
+    """Lines of all lengths in one block: as many as are wanted, and no more."""
     result = split_once(b"\n\n\n" + b"a" * 97 + b"\n", 200, lines_max=3)
 
-    assert [b"\n"] == result.chunk.records
+    assert [b"\n", b"\n", b"\n"] == result.chunk.records
 
 
 # --- one block --------------------------------------------------------------------------------

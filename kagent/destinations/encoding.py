@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from kagent import model
 
 PART_BYTES = 256 * 1024
-_SEPARATORS_MAX = 16384
 
 Encode = Callable[[model.Batch], list[bytes]]
 
@@ -32,17 +31,21 @@ def _b64encode() -> Callable[[bytes], bytes]:
     return b64encode
 
 
+_PLAIN = bytes(set(range(32, 127)) - set(b'"\\'))  # characters that JSON writes as they are
 _BASE64 = _b64encode()
 
 
-class _Separators(dict[str, bytes]):
-    """What stands between two records of PutRecords, by the partition key of the first of them."""
+def _between(keys: Sequence[str]) -> list[bytes]:
+    """Return what follows each record of PutRecords, the beginning of the next one included.
 
-    def __missing__(self, key: str) -> bytes:
-        if len(self) >= _SEPARATORS_MAX:  # keys that come from the records: keep what is built
-            self.clear()
-        separator = self[key] = _hashed(key, "")
-        return separator
+    Keys that JSON writes as they are become one text that is cut: 0.06 us a record. A table of
+    prebuilt separators takes twice that, as it does not fit the processor's cache.
+    """
+    text = "".join(keys)
+    if not text.isascii() or text.encode().translate(None, _PLAIN):
+        return [_hashed(key, "") for key in keys]
+    whole = '"},{"Data":"\n","PartitionKey":"'.join(keys)
+    return f'","PartitionKey":"{whole}"}},{{"Data":"'.encode().split(b"\n")
 
 
 def _hashed(key: str, hash_key: str) -> bytes:
@@ -56,15 +59,13 @@ def _hashed(key: str, hash_key: str) -> bytes:
 def kinesis(stream: str) -> Encode:
     """Return what writes the parts of a PutRecords body."""
     opening = b'{"StreamName":%b,"Records":[{"Data":"' % json.dumps(stream).encode()
-    separators = _Separators()
 
     def encode(batch: model.Batch) -> list[bytes]:
         keys = batch.partition_keys
-        if batch.hash_keys:  # of packed records, which are few
-            between = list(map(_hashed, keys, batch.hash_keys))
-        else:
-            between = list(map(separators.__getitem__, keys))  # 0.04 us a record
-        return _interleave(opening, batch.records, between, b',{"Data":"', b"]}")
+        # Hash keys are of packed records, which are few.
+        hash_keys = batch.hash_keys
+        between = list(map(_hashed, keys, hash_keys)) if hash_keys else _between(keys)
+        return _interleave(opening, batch.records, between, b',{"Data":"', b"]}", batch.data_bytes)
 
     return encode
 
@@ -76,13 +77,18 @@ def firehose(delivery_stream: str) -> Encode:
 
     def encode(batch: model.Batch) -> list[bytes]:
         between = [b'"},{"Data":"'] * len(batch.records)
-        return _interleave(opening, batch.records, between, b',{"Data":"', b"]}")
+        return _interleave(opening, batch.records, between, b',{"Data":"', b"]}", batch.data_bytes)
 
     return encode
 
 
 def _interleave(
-    opening: bytes, records: Sequence[bytes], between: list[bytes], surplus: bytes, closing: bytes
+    opening: bytes,
+    records: Sequence[bytes],
+    between: list[bytes],
+    surplus: bytes,
+    closing: bytes,
+    size: int,
 ) -> list[bytes]:
     """Return the opening, then each record in base64 and what follows it, then the closing.
 
@@ -92,11 +98,11 @@ def _interleave(
         between: What follows each record; that of the last one ends with `surplus`.
         surplus: What would begin another record.
         closing: What stands there instead.
+        size: The bytes of all records, roughly.
     """
     assert len(between) == len(records) > 0
     between[-1] = between[-1].removesuffix(surplus) + closing
-    average = sum(map(len, records)) // len(records)
-    step = max(1, PART_BYTES // (average + 1))
+    step = max(1, PART_BYTES * len(records) // (size + 1))
     parts = []
     for first in range(0, len(records), step):
         some = records[first : first + step]

@@ -136,20 +136,24 @@ class Wire:
 
     def _prepare(self) -> tuple[_Way, signing.Key]:
         """Return the way to the service and credentials that are valid now."""
-        from botocore import exceptions  # heavy: see aws.py
-
         try:
             way = self._way.get()
             frozen = way.reach.credentials.get_frozen_credentials()
             return way, _key_of(frozen)
-        except exceptions.ClientError as error:
-            failed = verdicts.of_answer(error.response, error.operation_name, self._call)
-        except (
-            *(exceptions.BotoCoreError, endpoint.WireError),
-            *(OSError, ValueError, TypeError, LookupError),
-        ) as error:
-            failed = verdicts.of_exception(error, self._call, is_sent=False)
+        except Exception as error:  # noqa: BLE001 -- told apart where botocore is imported
+            failed = self._unprepared(error)
         raise failed
+
+    def _unprepared(self, error: Exception) -> verdicts.CallError:
+        """Return what it means that credentials or endpoint were not found."""
+        from botocore import exceptions  # heavy: see aws.py
+
+        if isinstance(error, exceptions.ClientError):
+            return verdicts.of_answer(error.response, error.operation_name, self._call)
+        known = (exceptions.BotoCoreError, endpoint.WireError, OSError)
+        if not isinstance(error, (*known, ValueError, TypeError, LookupError)):
+            raise error
+        return verdicts.of_exception(error, self._call, is_sent=False)
 
 
 def _close(idle: collections.deque[connection.Connection]) -> None:

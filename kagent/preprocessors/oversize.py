@@ -42,6 +42,6 @@ def parts_of(chunk: model.Chunk, record_bytes_max: int) -> list[model.Chunk]:
     datas = [record[at : at + record_bytes_max] for at in range(0, len(record), record_bytes_max)]
     whole = model.Whole(len(datas))
     return [
-        dataclasses.replace(chunk, records=[data], whole=whole, part=number)
+        dataclasses.replace(chunk, records=[data], whole=whole, part=number, is_plain=False)
         for number, data in enumerate(datas, start=1)
     ]
