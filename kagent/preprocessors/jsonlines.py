@@ -31,7 +31,8 @@ class JsonReader:
             return model.Unparsed("no JSON object")
         # What a parser would write is compact; the newline at once is faster than alone.
         line = orjson.dumps(found) + b"\n"
-        if line != text:
+        # Many writers put a blank behind each colon and comma; if that was all, it is seen here.
+        if line != text and line != text.replace(b'": ', b'":').replace(b", ", b","):
             line = jsontext.compact(text) + b"\n"
         return self._converted(line, found) if self._types else line
 
