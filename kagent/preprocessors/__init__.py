@@ -27,6 +27,7 @@ BUILT_IN: Mapping[str, tuple[str, str]] = {  # by name: the module, the class in
     "csv_to_json": ("csv_to_json", "CsvToJson"),
     "filter": ("filter", "Filter"),
     "log_to_json": ("log_to_json", "LogToJson"),
+    "parse_timestamp": ("parse_timestamp", "ParseTimestamp"),
     "redact": ("redact", "Redact"),
     "single_line": ("single_line", "SingleLine"),
 }
