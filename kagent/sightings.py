@@ -22,6 +22,7 @@ class Sightings:
 
     def __init__(self) -> None:
         """Know of nothing."""
+        self.looks_min = LOOKS_MIN
         self.by_path: dict[str, model.Sighting] = {}
         self.changed: dict[model.FileIdentity, None] = {}  # since the scan began, in order
         self._paths: dict[model.FileIdentity, set[str]] = {}
@@ -71,7 +72,7 @@ class Sightings:
             now: Monotonic time.
             opened: Files that are held open.
         """
-        if len(self.by_path) <= LOOKS_MIN:
+        if len(self.by_path) <= self.looks_min:
             return list(self.by_path)
         if self._at >= len(self._round) and now - self._begun >= SWEEP_S:
             self._begun, self._at = now, 0
