@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable, Iterator
 
 import fakes
-from simulation_profile import draw_profile
+from simulation_profile import PREPROCESS, draw_profile
 from simulation_truth import BrokenError, Content, Truth
 from simulation_writers import DIRECTORIES, POISON, Writers, is_generation
 
@@ -236,6 +236,8 @@ class World:
             max_buffer_bytes=profile.max_buffer_bytes,
             checkpoint_interval_s=1.0,
             checkpoint_ttl_s=30 * 86400.0,
+            preprocess=PREPROCESS if profile.is_preprocessed else (),
+            on_no_match="raw",
         )
 
     def _new_saver(self) -> checkpoint.CheckpointThread:
