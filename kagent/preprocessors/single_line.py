@@ -2,7 +2,6 @@ r"""Make one line of records that have several: pretty-printed JSON, stack trace
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from typing import Literal
 
@@ -48,12 +47,12 @@ class SingleLine(stage.Stage):
         """
         separator = self.separator.encode()
         if self.trim == "blanks" and self.empty_lines == "drop":
-            strip, read = bytes.strip, io.BytesIO
+            join, strip, split = separator.join, bytes.strip, bytes.split
             return [
                 record
                 if record.find(b"\n") + 1 == len(record) > 1
                 and record[0] >= _BLANK_END <= record[-2]
-                else separator.join(filter(None, map(strip, read(record).readlines()))) + b"\n"
+                else join(filter(None, map(strip, split(record, b"\n")))) + b"\n"
                 for record in records
             ]
         return [separator.join(self._lines(record)) + b"\n" for record in records]
