@@ -104,6 +104,12 @@ class Batcher:
             bool(self._pool) and not self.keys.is_random and settings.hash_key != keys.RANDOM
         )
         self.lacks_shards = settings.needs_shards  # then nothing may be added yet
+        # Lines need not be split: nobody asks for one of them.
+        self.takes_runs = (
+            settings.pack is not None
+            and settings.pack.takes_runs
+            and (self.keys.is_random or self.keys.is_of_record)
+        )
         self._packer: pack.Packer | None = None
         if settings.pack is not None:
             self._packer = pack.Packer(

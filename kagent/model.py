@@ -169,6 +169,7 @@ class Chunk:
     a lone record that is number `part`, from 1 on, of one that was too long: its range is that of
     all of them, and settles with the last. `is_plain` says that the records are the bytes of
     their ranges as they stand in the file, one after the other: nobody has to add up lengths.
+    `is_run`: each record is a run of whole lines, newlines included, that nobody has split yet.
 
     Of a chunk that was packed `records` is empty: its bytes are in the packed record.
     """
@@ -187,6 +188,7 @@ class Chunk:
     whole: Whole | None = None
     part: int = 0
     is_plain: bool = dataclasses.field(default=False, compare=False)
+    is_run: bool = False
 
     def __len__(self) -> int:
         """Return how many records there are."""
@@ -227,6 +229,7 @@ class Chunk:
             self.whole,
             self.part,
             self.is_plain,
+            self.is_run,
         )
 
 
@@ -304,6 +307,7 @@ class Packed:
 
     `chunks` say where the lines are in their files, in the order in which they are in `data`.
     `key` and `hash_key` decide the shard; they are empty where each attempt may choose anew.
+    With `is_run` the lines were never split: `lines` is 1, or 2 for any greater number.
     `sizes` are the lines' bytes where they differ from those in the file. `cost_bytes` is the
     memory that it is charged for, `read_time` that of the oldest line, `attempts` counts how
     often the service refused it by itself.
@@ -318,6 +322,7 @@ class Packed:
     sizes: Sequence[int] = ()
     read_time: float = 0.0
     attempts: int = 0
+    is_run: bool = False
 
     def __len__(self) -> int:
         """Return how many records it is."""

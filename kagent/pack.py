@@ -21,6 +21,7 @@ import bisect
 import collections
 import dataclasses
 import importlib.util
+import io
 import itertools
 import random
 import zlib
@@ -78,6 +79,11 @@ class PackSettings:
     compression: Compression = "none"
     is_plain: bool = False  # lines are as they stand in the file, and have no newline inside
     open_bytes_max: int = 2**62  # of lines waiting; beyond it they go in records that are not full
+
+    @property
+    def takes_runs(self) -> bool:
+        """Whether lines can be packed as they stand together, without being split."""
+        return self.form == "newline" and self.is_plain and self.compression == "none"
 
 
 def has_zstd() -> bool:
@@ -146,8 +152,11 @@ class Packer:
     def add(self, chunk: model.Chunk) -> list[model.Packed]:
         """Take lines that were read; return the records that are full now."""
         if not chunk.keys:
-            return self._add(chunk)
-        full: list[model.Packed] = []
+            full = self._add_run(chunk) if chunk.is_run else self._add(chunk)
+            while self.held_bytes > self._settings.open_bytes_max:
+                full += self._close(next(iter(self._open)))
+            return full
+        full = []
         first = 0
         for key, run in itertools.groupby(chunk.keys):  # 2 us for each change of key
             last = first + len(list(run))
@@ -155,6 +164,32 @@ class Packer:
             part.key, part.keys = key, []
             full += self._add(part)
             first = last
+            while self.held_bytes > self._settings.open_bytes_max:
+                full += self._close(next(iter(self._open)))
+        return full
+
+    def _add_run(self, chunk: model.Chunk) -> list[model.Packed]:
+        """Take whole lines as they stand together, and cut them where records are full.
+
+        0.3 CPU-s/GiB, where splitting the lines and joining them again takes 2.
+        """
+        full: list[model.Packed] = []
+        place = self._place(chunk.key)
+        (data,) = chunk.records
+        first, count = 0, len(data)
+        while first < count:
+            one, closed = self._opened(place, chunk)
+            full += closed
+            room = self._target - one.size
+            last = data.rfind(_NEWLINE, first, first + max(0, room)) + 1
+            if last == 0 and not one.parts:
+                last = data.find(_NEWLINE, first) + 1
+            if last:
+                self._append(one, _part_of_run(chunk, data, first, last))
+                one.size += last - first
+                first = last
+            if first < count or one.size >= self._target:
+                full += self._close(place)
         return full
 
     def _add(self, chunk: model.Chunk) -> list[model.Packed]:
@@ -176,8 +211,6 @@ class Packer:
                 base, first = ends[last - 1], last
             if first < count or one.size >= self._target:
                 full += self._close(place)
-        while self.held_bytes > self._settings.open_bytes_max:
-            full += self._close(next(iter(self._open)))
         return full
 
     def oldest(self) -> float | None:
@@ -200,6 +233,8 @@ class Packer:
 
     def take_apart(self, packed: model.Packed) -> list[model.Chunk]:
         """Return a record's lines as chunks that are not packed."""
+        if packed.is_run:
+            return _split_run(packed)
         lines = self._lines(packed)
         assert len(lines) == packed.lines
         chunks, at = [], 0
@@ -234,6 +269,8 @@ class Packer:
         """Return the open record for a place, and what had to be closed for it."""
         closed: list[model.Packed] = []
         one = self._open.get(place)
+        if one is not None and one.parts and one.parts[0].is_run != chunk.is_run:
+            closed, one = self._close(place), None
         is_kpl = self._settings.form == "kpl"
         if one is not None and is_kpl and chunk.key not in one.keys:
             if len(one.keys) == kpl.KEYS_MAX:
@@ -293,6 +330,12 @@ class Packer:
     def _encode(self, parts: list[model.Chunk], like: model.Packed | None) -> model.Packed:
         lines = sum(map(len, parts))
         key = like.key if like else parts[0].key
+        if parts[0].is_run:
+            data = b"".join([record for part in parts for record in part.records])
+            if self._is_keyed_by_bytes:
+                key = keys.hash_key_of(data)
+            lines = 1 if data.find(_NEWLINE) == len(data) - 1 else 2
+            return model.Packed(data, parts, lines, 0, key, is_run=True)
         if self._settings.form == "newline":
             data, sizes = self._join(parts, lines)
             if self._is_keyed_by_bytes:
@@ -339,6 +382,31 @@ class Packer:
             at += size + (not line.endswith(_NEWLINE))
         assert at == len(data)
         return lines
+
+
+def _part_of_run(chunk: model.Chunk, data: bytes, first: int, last: int) -> model.Chunk:
+    """Return bytes `[first, last)` of a run of lines as a run of its own."""
+    if (first, last) == (0, len(data)):
+        return chunk
+    start, end = chunk.start + first, chunk.start + last
+    part = model.Chunk(chunk.tail_id, [data[first:last]], [start], [end], start, end)
+    part.read_time, part.key, part.is_plain, part.is_run = chunk.read_time, chunk.key, True, True
+    return part
+
+
+def _split_run(packed: model.Packed) -> list[model.Chunk]:
+    """Return the lines of a record that were never split, as chunks."""
+    chunks, at = [], 0
+    for run in packed.chunks:
+        size = run.end - run.start
+        lines = io.BytesIO(packed.data[at : at + size]).readlines()
+        ends = list(itertools.accumulate(map(len, lines), initial=run.start))
+        chunk = model.Chunk(run.tail_id, lines, ends[:-1], ends[1:], run.start, run.end)
+        chunk.read_time, chunk.key, chunk.is_plain = run.read_time, run.key, True
+        chunk.attempts = packed.attempts
+        chunks.append(chunk)
+        at += size
+    return chunks
 
 
 def _halves(parts: list[model.Chunk]) -> tuple[list[model.Chunk], list[model.Chunk]]:

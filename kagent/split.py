@@ -27,6 +27,7 @@ from kagent import frame, model
 
 LINES_MAX = 65536  # a chunk's lines: bounds the Python objects that one block can become
 
+_NEWLINE = b"\n"[0]
 _PIECE_BYTES = 65536  # of lines taken at once, so at most as many lines
 
 _PLAIN = frame.Frame()
@@ -42,6 +43,7 @@ class Rules:
     oversize: OversizePolicy = "auto"
     frame: frame.Frame = _PLAIN  # anything but lines as they stand is `framing`'s
     monotonic: Callable[[], float] = lambda: 0.0  # bounds the time for patterns; splits nothing
+    takes_runs: bool = False  # whole lines may stay together: they are packed as they stand
 
     def __post_init__(self) -> None:
         """Resolve `auto`: raw lines are split."""
@@ -97,6 +99,10 @@ def split_block(
         k >= 0 records that tile [chunk.start, chunk.end) but for dropped bytes. Bytes after
         chunk.end are not decided yet.
     """
+    if rules.takes_runs and len(block.data) <= rules.record_bytes_max:  # no line is too long
+        end = len(block.data) if is_closed else block.data.rfind(b"\n") + 1
+        if end == 0 or block.data[end - 1] == _NEWLINE:
+            return Split(_run(block.data[:end], block.start, tail_id))
     lines, is_all = _read_lines(block.data, max(1, lines_max))
     is_closed = is_closed and is_all
     rest = b"" if is_closed or lines[-1].endswith(b"\n") else lines.pop()
@@ -177,6 +183,13 @@ def _split_up_to_oversize(lines: list[bytes], start: int, tail_id: str, rules: R
     if short:
         return Split(tile(short, start, tail_id))
     return Split(tile([], start, tail_id), is_long=True)
+
+
+def _run(data: bytes, start: int, tail_id: str) -> model.Chunk:
+    """Return whole lines as one record, which is cut between them later; none as no record."""
+    chunk = tile([data] if data else [], start, tail_id)
+    chunk.is_plain = chunk.is_run = True
+    return chunk
 
 
 def _read_lines(data: bytes, lines_max: int) -> tuple[list[bytes], bool]:

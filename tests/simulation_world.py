@@ -436,7 +436,7 @@ class World:
         records: list[list[tuple[tuple[str, int, int], bytes]]]
         if batch.packed:
             records = [
-                list(zip(_places(one.chunks), self._lines(data, one.lines), strict=True))
+                list(zip(_places_in(one), self._lines(data, one.lines), strict=True))
                 for one, data in zip(batch.packed, batch.records, strict=True)
             ]
         else:
@@ -712,6 +712,20 @@ class World:
         for handle, _ in estate.handles.values():
             if not self.writers.is_matching(self.files.handles[handle][0]):
                 raise BrokenError("L3 a file that was left is still open")
+
+
+def _places_in(one: model.Packed) -> list[tuple[str, int, int]]:
+    """Return where the lines of a packed record are, also of one whose lines were never split."""
+    if not one.is_run:
+        return _places(one.chunks)
+    places, rest = [], one.data
+    for chunk in one.chunks:
+        at = chunk.start
+        while at < chunk.end:
+            size = rest.index(b"\n") + 1
+            places.append((chunk.tail_id, at, at + size))
+            at, rest = at + size, rest[size:]
+    return places
 
 
 def _places(chunks: list[model.Chunk]) -> list[tuple[str, int, int]]:

@@ -415,3 +415,69 @@ def test_packing_never_takes_more_memory_than_the_lines_did(
 
     assert 0 == one.held_bytes
     assert charged >= 0
+
+
+# --- lines that were never split ----------------------------------------------------------------
+
+
+def run_of(*records: bytes, start: int = 0, key: str = "") -> model.Chunk:
+    """Return lines as they stand in a file, as one record that nobody has split."""
+    data = b"".join(records)
+    end = start + len(data)
+    return model.Chunk(
+        "a" * 32, [data], [start], [end], start, end, key=key, is_plain=True, is_run=True
+    )
+
+
+@fast
+@hypothesis.given(runs)
+def test_unsplit_lines_make_the_same_records(run: list[list[bytes]]) -> None:
+    """Whether lines were split or not, the records, their places and their lines are the same."""
+    split = pack_all(packer(is_plain=True), chunks_of(run))
+    unsplit = packer(is_plain=True)
+    made: list[model.Chunk] = []
+    for records in run:
+        made.append(run_of(*records, start=made[-1].end if made else 0))
+
+    packed = pack_all(unsplit, made)
+
+    assert [one.data for one in split] == [one.data for one in packed]
+    places = [[(one.start, one.end) for one in record.chunks] for record in packed]
+    assert [[(one.start, one.end) for one in record.chunks] for record in split] == places
+    assert all(one.is_run for one in packed)
+    apart = [unsplit.take_apart(one) for one in packed]
+    assert [packer(is_plain=True).take_apart(one) for one in split] == apart
+    assert [one.lines > 1 for one in split] == [one.lines > 1 for one in packed]
+    assert unsplit.held_bytes == 0
+
+
+def test_unsplit_lines_are_halved_line_by_line() -> None:
+    """A record that the service rejects comes down to the culprit, split or not."""
+    one = packer(is_plain=True)
+    (record,) = pack_all(one, [run_of(b"a\n", b"b\n", b"c\n", b"d\n", start=7)])
+
+    halves = one.halve(record)
+
+    assert [b"a\nb\n", b"c\nd\n"] == [half.data for half in halves]
+    assert [(7, 11), (11, 15)] == [(part.start, part.end) for h in halves for part in h.chunks]
+    assert [b"c\n", b"d\n"] == [half.data for half in one.halve(halves[1])]
+
+
+def test_split_and_unsplit_lines_share_no_record() -> None:
+    """The last line of a file that ended, without its newline, is split from its block."""
+    one = packer(is_plain=True)
+
+    packed = pack_all(one, [run_of(b"a\n"), chunk(b"b", start=2), run_of(b"c\n", start=3)])
+
+    assert [b"a\n", b"b\n", b"c\n"] == [record.data for record in packed]
+    assert [True, False, True] == [record.is_run for record in packed]
+
+
+def test_unsplit_lines_in_memory_are_bounded() -> None:
+    """Records go before they are full rather than hold more than open_bytes_max."""
+    one = packer(is_plain=True, target_bytes=900, open_bytes_max=500)
+
+    full = one.add(run_of(b"x" * 299 + b"\n", b"y" * 299 + b"\n"))
+
+    assert [600] == [len(record.data) for record in full]
+    assert one.held_bytes == 0

@@ -342,3 +342,26 @@ def test_limit_below_two_bytes_is_refused() -> None:
     """A truncated record holds at least one byte and a newline."""
     with pytest.raises(AssertionError):
         split.Rules(1)
+
+
+@pytest.mark.parametrize(
+    ("data", "is_closed", "expected", "is_run"),
+    [
+        pytest.param(b"a\nbc\nd", False, [b"a\nbc\n"], True, id="open"),
+        pytest.param(b"a\nbc\n", True, [b"a\nbc\n"], True, id="closed"),
+        pytest.param(b"a\nbc", True, [b"a\n", b"bc"], False, id="closed without a newline"),
+        pytest.param(b"abc", False, [], True, id="no line"),
+        pytest.param(b"a\n" + b"b" * 20, False, [b"a\n"], False, id="longer than the limit"),
+    ],
+)
+def test_lines_that_are_packed_as_they_stand_stay_together(
+    data: bytes, is_closed: bool, expected: list[bytes], is_run: bool
+) -> None:
+    """Whole lines are one record; a last line without a newline, or a long block, is split."""
+    rules = split.Rules(21, takes_runs=True)
+
+    chunk = split.split_block(model.Block(5, data), "id", rules, is_closed=is_closed).chunk
+
+    assert expected == chunk.records
+    assert (5, 5 + sum(map(len, expected))) == (chunk.start, chunk.end)
+    assert chunk.is_run == is_run
