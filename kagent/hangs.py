@@ -22,9 +22,9 @@ _log = logging.getLogger("kagent.agent")
 class Hangs:
     """Looks at calls that have not returned; used by the main thread."""
 
-    def __init__(self, give_up_s: float = GIVE_UP_S) -> None:
+    def __init__(self) -> None:
         """Begin with nothing said."""
-        self._give_up_s = give_up_s
+        self._give_up_s = GIVE_UP_S
         self._said: dict[str, tuple[suspects.Call, float]] = {}  # by flow
 
     def look(self, calls: Mapping[str, suspects.Call], now: float) -> bool:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from kagent import batch, config, model, options, preprocessing, split, tail
 from kagent import flow as flows
-from kagent.preprocessors import chain
+from kagent.preprocessors import chain, oversize
 
 TAIL_ID = "0" * 32  # of a sample: the daemon gives each file a random one
 CREDIT_BYTES = 16 * 1024**2
@@ -38,6 +38,7 @@ class Rehearsed:
     unparsed: tuple[str, str] | None = None
     why: str = ""
     is_record: bool = True
+    part: int = 0  # from 1, of a record that a preprocessor made too long (oversize: split)
 
 
 class ChangedError(Exception):
@@ -69,6 +70,9 @@ class Rehearsal:
         self.undecoded = self.replaced = self.expired = 0
         batcher = batch.Batcher(flow.batch, flow.destination.limits, random.Random(0))
         self._rules = flows.rules_of(flow.source, flow.oversize, batcher.line_bytes_max, clock)
+        self._record_bytes_max = batcher.line_bytes_max
+        # Whatever else packing does, readers get these lines back.
+        self._is_ended = flow.batch.pack is not None and flow.batch.pack.form == "newline"
         self._preprocessing = preprocessing.Preprocessing(
             flow.name,
             flow.preprocess,
@@ -156,11 +160,20 @@ class Rehearsal:
             elif index in processed.dead:
                 why = processed.dead[index]
                 yield Rehearsed(start, end, "dead-lettered", data, unparsed, why)
+            elif index in processed.long:
+                one = model.Chunk(TAIL_ID, [data], [start], [end], start, end)
+                for number, part in enumerate(oversize.parts_of(one, self._record_bytes_max), 1):
+                    sent = self._packed(part.records[0])
+                    yield Rehearsed(start, end, "sent", sent, unparsed, part=number)
             else:
-                yield Rehearsed(start, end, "sent", data, unparsed)
+                yield Rehearsed(start, end, "sent", self._packed(data), unparsed)
             at = end
         if at < chunk.end:
             yield self._gap(at, chunk.end, chunk)
+
+    def _packed(self, record: bytes) -> bytes:
+        """Return a record as it stands among others in a packed one."""
+        return record if not self._is_ended or record.endswith(b"\n") else record + b"\n"
 
     def _gap(self, start: int, end: int, chunk: model.Chunk) -> Rehearsed:
         """Return bytes that are in no record, with the rule that says so."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 import site_packages
-from daemon import Daemon, running, wait_until
+from daemon import Daemon, notify_socket, running, wait_until
 
 from kagent import local
 
@@ -187,3 +187,23 @@ def test_a_pattern_that_runs_away_stops_no_other_flow(daemon: Daemon) -> None:
     assert "unparsed=3000 dropped=3000" in daemon.log
     assert "took too long" in daemon.log
     assert "aaaa" not in daemon.log
+
+
+def test_systemd_gets_no_sign_of_life_while_a_preprocessor_hangs(daemon: Daemon) -> None:
+    """After the time that a call may take, shortened here; the daemon itself goes on."""
+    daemon.path("a.log").write_bytes(b"line 77\n")
+    impatient = (
+        "import runpy, sys; from kagent import hangs; hangs.GIVE_UP_S = 1.0; "
+        "sys.argv = sys.argv[3:]; runpy.run_module('kagent', run_name='__main__')"
+    )
+    daemon.prefix = (sys.executable, "-c", impatient)
+    daemon.environ |= {"NOTIFY_SOCKET": str(daemon.root / "notify"), "WATCHDOG_USEC": "400000"}
+    with notify_socket(daemon.root) as listening:
+        daemon.start()
+        heard = [b""]
+        while b"WATCHDOG=1" not in heard:
+            heard.append(listening.recv(10_000))
+        while any(b"WATCHDOG=1" in message for message in heard[-6:]):
+            heard.append(listening.recv(10_000))
+
+    assert all(message.startswith(b"STATUS=") for message in heard[-6:])

@@ -201,3 +201,48 @@ def test_a_sample_of_many_blocks_ends(tmp_path: pathlib.Path) -> None:
 
     assert 200_001 == sum(piece.fate == "sent" for piece in found)
     assert path.stat().st_size == found[-1].end
+
+
+def grow(records: list[bytes], _: model.ChunkContext) -> list[bytes]:
+    return [record * 1_000_000 if record == b"x\n" else record for record in records]
+
+
+def test_a_record_that_became_too_long_is_shown_as_it_is_sent(tmp_path: pathlib.Path) -> None:
+    """In its parts, or as what is dropped or put aside."""
+    found = {}
+    for oversize in ("auto", "split", "truncate", "drop"):
+        one = flow_config(tmp_path, "max_line: 1KiB", more=f"  oversize: {oversize}")
+        stage = preprocessors.Stage("own", grow, is_built_in=False)
+        object.__setattr__(one, "preprocess", (stage,))
+        pieces = rehearse(one, b"a\nx\n")
+        found[oversize] = [(piece.fate, piece.part, len(piece.data)) for piece in pieces[1:]]
+        if oversize == "split":
+            assert b"x\n" * 1_000_000 == b"".join(piece.data for piece in pieces[1:])
+
+    limit = 1_024_000
+    assert {
+        "auto": [("dead-lettered", 0, 2_000_000)],
+        "split": [("sent", 1, limit), ("sent", 2, 2_000_000 - limit)],
+        "truncate": [("sent", 0, limit)],
+        "drop": [("dropped", 0, 0)],
+    } == found
+
+
+@pytest.mark.parametrize(
+    ("pack", "expected"),
+    [("none", b"one"), ("kpl", b"one"), ("newline", b"one\n"), ("{as: newline}", b"one\n")],
+)
+def test_lines_are_shown_as_readers_get_them(
+    tmp_path: pathlib.Path, pack: str, expected: bytes
+) -> None:
+    """Packed by newline each has one; packing itself, and compression, are not shown."""
+    source = "max_line: 1KiB, terminator: strip"
+    one = flow_config(tmp_path, source, more=f"  pack: {pack}") if pack != "kpl" else None
+    if one is None:
+        path = tmp_path / "k"
+        flow_config(tmp_path, source)
+        text = path.read_text().replace("firehose: {delivery_stream: s}", "kinesis: {stream: s}")
+        path.write_text(f"{text}  pack: kpl\n")
+        (one,) = config.load(str(path), {}).flows
+
+    assert [expected] == [piece.data for piece in rehearse(one, b"one\n")]

@@ -51,6 +51,10 @@ class _Sums:
     dead: int = 0
 
     def add(self, piece: rehearsal.Rehearsed) -> None:
+        if piece.part > 1:
+            self.sent += 1
+            self.sent_bytes += len(piece.data)
+            return
         self.source_bytes += piece.end - piece.start
         self.records += piece.is_record
         self.unparsed += piece.unparsed is not None
@@ -172,6 +176,8 @@ def _as_json(piece: rehearsal.Rehearsed, _: rehearsal.Rehearsal) -> Iterator[byt
     document: dict[str, object] = {"start": piece.start, "end": piece.end, "fate": piece.fate}
     if piece.unparsed is not None:
         document["unparsed_by"], document["part"] = piece.unparsed
+    if piece.part:
+        document["sent_as_part"] = piece.part
     if piece.why:
         document["why"] = piece.why
     if piece.fate != "dropped":
@@ -187,7 +193,7 @@ def _as_text(piece: rehearsal.Rehearsed, one: rehearsal.Rehearsal) -> Iterator[b
     if piece.unparsed is not None:
         stage, part = piece.unparsed
         said += f"unparsed by {stage}{f' ({part})' if part else ''}, "
-    said += piece.fate
+    said += f"part {piece.part}, {piece.fate}" if piece.part else piece.fate
     if piece.why and not (piece.unparsed and piece.fate == "dropped"):
         said += f" {piece.why}" if piece.why.startswith("by ") else f" ({piece.why})"
     if piece.fate != "dropped":
