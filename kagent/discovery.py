@@ -45,6 +45,11 @@ class SourceOptions(options.Options):
     leads elsewhere, the new file is read from 0 and the old one to its end. Only where nobody else
     may plant a link. Links in what is written out are followed in any case."""
 
+    unlinked_max: Annotated[int, options.Size(1024**2, 1024 * 1024**4)] = 2 * 1024**3
+    """How many bytes deleted files that are still open may hold on disk, together. Beyond that,
+    or with less than 5 % of the disk free, the largest are closed, unread bytes and all: error,
+    counted as abandoned unless a copy is found."""
+
     decode: frame.Decode = "none"
     """Take the lines of a container apart first: cri (kubelet, containerd, CRI-O) or docker
     (json-file). What is shipped is their text. A line that is not in the format is shipped as it

@@ -519,6 +519,10 @@ class OpenFiles(Protocol):
         """Return the size of an open file: the cheapest question there is."""
         ...
 
+    def data_start(self, handle: int, offset: int) -> int:
+        """Return where data begins at or behind an offset: a hole before holds nothing."""
+        ...
+
     def read(self, handle: int, offset: int, size: int) -> bytes:
         """Return up to `size` bytes at `offset`, fewer only at the end of the file."""
         ...
@@ -556,6 +560,10 @@ class Files(OpenFiles, Protocol):
 
     def sizes(self, handles: Sequence[int]) -> list[int]:
         """Return the sizes of open files, in their order; one that fails fails for all."""
+        ...
+
+    def free_share(self, handle: int) -> float:
+        """Return which part of an open file's file system is free, from 0 to 1."""
         ...
 
 

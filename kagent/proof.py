@@ -47,8 +47,9 @@ def gather_evidence(
         for one in frontiers(checkpoint)
         if read_frontier(files, handle, one.offset) == one
     }
+    compared = head + files.read(handle, *before(checkpoint.offset))
     return model.Evidence(
-        digest(head) == checkpoint.fingerprint.digest, frozenset(held), len(set(head)) > 1
+        digest(head) == checkpoint.fingerprint.digest, frozenset(held), len(set(compared)) > 1
     )
 
 

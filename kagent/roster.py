@@ -56,6 +56,7 @@ UNLINKED_WAIT_S = 10.0
 HOT_POLL_S = 0.25
 POLL_S = 1.0
 HOT_FOR_S = 10.0  # a file that grew within so long is looked at each HOT_POLL_S
+DISK_FREE_MIN = 0.05
 LOST_WAIT_S = 3600.0  # how long a file that is missing at start-up is looked for
 SAY_AGAIN_S = 60.0
 HANDLES_MAX = 1_000_000
@@ -113,6 +114,7 @@ class Roster:
         self._close_inactive_s = source.close_inactive
         self._reads_compressed = source.read_compressed
         self._is_unpacking = False  # a compressed file is on its way to where it is read
+        self._unlinked_max = source.unlinked_max
         self._is_begun_at_end = source.start_at == "end"
         self._resting = resting.Resting(source.ignore_older)
         self._ttl_s = ttl_s
@@ -600,8 +602,8 @@ class Roster:
                 self._abandon(one.paths, one.position, one.lost_bytes)
                 self._spend(one.tail_id)
         for tail_id, missing in list(self._missing.items()):
-            if now - missing.since >= missing.wait_s:
-                row = self._rows[tail_id]
+            row = self._rows.get(tail_id)  # none if it was found in this scan
+            if row is not None and now - missing.since >= missing.wait_s:
                 self._abandon(row.paths, row.offset, row.size - row.offset)
                 self._spend(tail_id)
 
@@ -750,6 +752,7 @@ class Roster:
             if is_all and (one.state == "left" or one.is_packed):
                 self._retire(one, now)
         if is_all:
+            self._bound_unlinked(now)
             self._rest(now)
         if is_all and len(self.tails) > self._open_files_max:
             self._close_inactive(now)
@@ -920,6 +923,37 @@ class Roster:
             self._retired.note(self._rows[one.tail_id], one.base)
         self._copies.upheavals += 1
         self._say(logging.INFO, "file retired", one, f"offset={row.offset}")
+
+    def _bound_unlinked(self, now: float) -> None:
+        """Close deleted files that hold too much of the disk, the largest first."""
+        held = [
+            one
+            for one in self._busy.values()
+            if one.state == "left" and one.is_unlinked and one.handle is not None
+        ]
+        excess = sum(one.size for one in held) - self._unlinked_max
+        for one in sorted(held, key=lambda one: -one.size):
+            handle = one.handle
+            assert handle is not None
+            free = self._guard(one, functools.partial(self._files.free_share, handle), now)
+            if excess <= 0 and (free is None or free >= DISK_FREE_MIN):
+                return
+            excess -= one.size
+            self._let_go(one, now)
+
+    def _let_go(self, one: tail.Tail, now: float) -> None:
+        """Close a deleted file before its end; what was not read is looked for in its copies."""
+        self._say(
+            logging.ERROR,
+            "file closed",
+            one,
+            f"offset={one.position} bytes_not_read={one.unread_bytes}; it was deleted, and such "
+            "files hold more than unlinked_max, or less than 5 % of the disk are free",
+        )
+        one.let_go(now)
+        self._by_identity.pop(one.identity, None)
+        self._truncated[one.tail_id] = one
+        self._copies.upheavals += 1
 
     def _close_inactive(self, now: float) -> None:
         """Close files that nobody has written to for long, when very many are open."""

@@ -103,6 +103,25 @@ class OsFiles:
         """Return the size of an open file; five times cheaper than `fstat`."""
         return os.lseek(handle, 0, os.SEEK_END)
 
+    def data_start(self, handle: int, offset: int) -> int:
+        """Return where data begins at or behind an offset, the file's end if nowhere.
+
+        Blocks count as data as a whole; a file system that knows no holes has none.
+        """
+        try:
+            return os.lseek(handle, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return max(offset, self.size(handle))
+            if error.errno == errno.EINVAL:
+                return offset
+            raise
+
+    def free_share(self, handle: int) -> float:
+        """Return which part of an open file's file system is free to those without privileges."""
+        found = os.fstatvfs(handle)
+        return found.f_bavail / found.f_blocks if found.f_blocks else 1.0
+
     def sizes(self, handles: Sequence[int]) -> list[int]:
         """Return the sizes of open files: 0.3 us each."""
         seeking = map(os.lseek, handles, itertools.repeat(0), itertools.repeat(os.SEEK_END))

@@ -22,6 +22,7 @@ from kagent import content, framing, ledger, model, proof, split, tracking, unpa
 BLOCK_BYTES = 1024**2
 READ_BYTES = 256 * 1024  # of lines that may well be short: what is worked on stays in the cache
 RANGES_MAX = 256  # settled ranges saved above the offset
+HOLE_BLOCKS_MAX = 64  # blocks of NULs that are looked through in one go
 SEARCH_BLOCKS_MAX = 8  # blocks searched in one turn for the end of an oversize line
 _SHORT_REST_BYTES = 65536  # an incomplete line of so few bytes is simply read again
 
@@ -106,6 +107,7 @@ class Tail:
         self._line_end: _LineEnd | None = None
         self.header: list[bytes] = []  # the lines that `header_lines` skips, once they are known
         self._header_end: int | None = None
+        self._ends_in_nuls = False  # the bytes that were searched last are NULs to the file's end
         is_framed = rules.frame.digest != ""
         self._framer = framing.Framer(tail_id, rules) if is_framed else None
         self.row = self._row(model.Frontier(start, proof.digest(self._frontier)), (), ())
@@ -161,6 +163,13 @@ class Tail:
         """Give the descriptor back."""
         assert self.handle is not None
         self._files.close(self.handle)
+
+    def let_go(self, now: float) -> None:
+        """Close the file before its end; what is under way still settles."""
+        self.close()
+        self._size_before = self.size
+        self.state, self.handle, self.left = "truncated", None, now
+        self.is_unlinked = self.is_changed = True
 
     def read_head(self, size: int) -> bytes:
         """Return the file's first bytes as they are now."""
@@ -347,7 +356,8 @@ class Tail:
                 self._size_before = self.size
             self.verify()
             at = self._scanned - len(self._searched)
-            if self._files.read(self.handle, at, len(self._searched)) != self._searched:
+            searched = self._files.read(self.handle, at, len(self._searched))
+            if searched != self._searched or self._ends_in_nuls:
                 self._forget_search()
         self.mtime_ns = sighting.mtime_ns
 
@@ -367,6 +377,8 @@ class Tail:
             OSError: as the system says.
         """
         assert self.handle is not None
+        if self._frontier_at == 0 and self._peek.startswith(b"\0"):
+            return self._skip_hole(now, is_final=is_final)
         if not self._is_prepared(is_final):
             return None
         start, region_end = self.ledger.gap()
@@ -379,12 +391,35 @@ class Tail:
         if is_open and self._is_worth_a_search(start) and not self._search():
             return None
         block = self._read_block(start, size)
-        end = start + len(block.data)
         if region_end is not None:
             self._prove_range(self.ledger.settled_from(region_end))
-            end = min(end, region_end)
-            block.data = block.data[: end - start]
+            block.data = block.data[: region_end - start]
+        return self._decide(
+            block, region_end, lines_max, now, is_final=is_final, is_quiet=is_quiet
+        )
+
+    def _decide(
+        self,
+        block: model.Block,
+        region_end: int | None,
+        lines_max: int,
+        now: float,
+        *,
+        is_final: bool,
+        is_quiet: bool,
+    ) -> split.Split | None:
+        """Split a block that was read at the position, as far as its bytes say what they are."""
+        start, end = block.start, block.start + len(block.data)
+        self._ends_in_nuls = (
+            region_end is None and block.data.endswith(b"\0") and self._ends_in(end)
+        )
+        if self._ends_in_nuls:
+            if is_final and not block.data.strip(b"\0"):
+                return self._drop_rest(start, block.data, now)
+            block.data = block.data.rstrip(b"\0")
+            end = self.size if is_final else start + len(block.data)
         if not block.data:
+            self._note_nuls()
             return None
         is_closed = end == region_end or (is_final and end >= self.size)
         if self._line_end is not None:
@@ -400,7 +435,61 @@ class Tail:
             )
         if not result.is_long and self._is_looked_through(result, block):
             self._note_searched(start, block.data)
+            self._note_nuls()
         return self._issue(result, block.data, now) if chunk.end > start else None
+
+    def _ends_in(self, offset: int) -> bool:
+        """Return whether nothing but NULs that no line has stands from an offset to the end."""
+        assert self.handle is not None
+        if not self._has_no_nuls:
+            return False
+        for at in range(
+            offset, min(self.size, offset + HOLE_BLOCKS_MAX * BLOCK_BYTES), BLOCK_BYTES
+        ):
+            if self._files.read(self.handle, at, BLOCK_BYTES).strip(b"\0"):
+                return False
+        return True
+
+    def _note_nuls(self) -> None:
+        """Note that a file was looked through if nothing but NULs is left of it."""
+        if self._ends_in_nuls:
+            self._scanned = max(self._scanned, self.size)
+            self._searched = bytes(min(self._scanned, model.FRONTIER_BYTES_MAX))
+
+    def _drop_rest(self, start: int, data: bytes, now: float) -> split.Split:
+        """Drop what is left of a file, by rule."""
+        end = start + len(data)
+        chunk = model.Chunk(self.tail_id, [], [], [], start, end, end - start)
+        return self._issue(split.Split(chunk), data, now)
+
+    @property
+    def _has_no_nuls(self) -> bool:
+        """NULs are in no line: they stand where nothing was written."""
+        frame = self._rules.frame
+        return frame.encoding in {"bytes", "latin-1"} and "\0" not in frame.delimiter
+
+    def _skip_hole(self, now: float, *, is_final: bool) -> split.Split | None:
+        """Drop the NULs that a file begins with: its writer did not notice a truncation."""
+        assert self.handle is not None
+        end = min(self._files.data_start(self.handle, 0), self.size)
+        for _ in range(HOLE_BLOCKS_MAX if self._has_no_nuls else 0):
+            data = self._files.read(self.handle, end, BLOCK_BYTES)
+            end += len(data) - len(data.lstrip(b"\0"))
+            if data.strip(b"\0") or not data:
+                break
+        if end == 0 or (end >= self.size and not is_final):
+            self._scanned = max(self._scanned, end)
+            self._ends_in_nuls = end > 0
+            if end == 0:
+                self._peek = b""  # NULs that mean something
+            return None
+        if self._framer is not None:  # a file that was truncated has no header
+            self._framer.begin(self._files.read(self.handle, end, framing.HEAD_BYTES))
+            self._header_end = 0
+        self._note_head(0, bytes(min(end, model.FINGERPRINT_BYTES_MAX)))
+        chunk = model.Chunk(self.tail_id, [], [], [], 0, end, end, now)
+        self._note_issued(chunk, bytes(min(end, model.FRONTIER_BYTES_MAX)))
+        return split.Split(chunk)
 
     def _is_prepared(self, is_final: bool) -> bool:  # noqa: FBT001 -- passed on from read
         """Return whether the next block can be read now, and what it depends on is known."""
@@ -587,11 +676,7 @@ class Tail:
     def _skip_header(self, start: int, end: int, now: float) -> split.Split | None:
         """Drop header lines by rule."""
         block = self._read_block(start, end - start)
-        if not block.data:
-            return None
-        end = start + len(block.data)
-        chunk = model.Chunk(self.tail_id, [], [], [], start, end, end - start)
-        return self._issue(split.Split(chunk), block.data, now)
+        return self._drop_rest(start, block.data, now) if block.data else None
 
     def _issue(self, result: split.Split, data: bytes, now: float) -> split.Split:
         """Account for a chunk that was cut from the front of data."""
@@ -633,6 +718,7 @@ class Tail:
 
     def _forget_search(self) -> None:
         self._scanned, self._searched, self._line_end = self._frontier_at, b"", None
+        self._ends_in_nuls = False
         if self._framer is not None:
             self._framer.forget()
 

@@ -91,6 +91,7 @@ class Unpacked:
         """Return which digests of a checkpoint hold; all of it must be verified."""
         assert self._size is not None
         head = self.head[: checkpoint.fingerprint.length]
+        compared = head + self._before[checkpoint.offset]
         held = {
             one.offset
             for one in proof.frontiers(checkpoint)
@@ -99,7 +100,7 @@ class Unpacked:
         return model.Evidence(
             self.begins_with(checkpoint.fingerprint),
             frozenset(held),
-            len(set(head)) > 1,
+            len(set(compared)) > 1,
             self._size,
         )
 
@@ -120,6 +121,11 @@ class Unpacked:
         assert handle == self._handle
         assert self._size is not None
         return self._size
+
+    def data_start(self, handle: int, offset: int) -> int:
+        """Return where data begins: an archive has no holes."""
+        assert handle == self._handle
+        return offset
 
     def sizes(self, handles: Sequence[int]) -> list[int]:
         """Return the size of each handle: all of them are the one."""

@@ -18,6 +18,7 @@ from typing import Literal
 from kagent import errors, model
 
 _LINKS_MAX = 40
+HOLE_BYTES = 16  # holes end at a multiple of that
 
 
 class FakeClock:
@@ -66,6 +67,7 @@ class FakeFiles:
 
     def __init__(self, clock: FakeClock) -> None:
         self.device = 1
+        self.free = 0.5
         self.before: Callable[[str, str], None] = lambda operation, path: None
         self.closed: Callable[[Node], None] = lambda node: None
         self.missed: set[str] = set()  # paths that the next listing leaves out
@@ -136,6 +138,15 @@ class FakeFiles:
 
     def size(self, handle: int) -> int:
         return len(self._held("size", handle).data)
+
+    def data_start(self, handle: int, offset: int) -> int:
+        data = self._held("data_start", handle).data
+        first = len(data) - len(data[offset:].lstrip(b"\0"))
+        return first if first == len(data) else max(offset, first // HOLE_BYTES * HOLE_BYTES)
+
+    def free_share(self, handle: int) -> float:
+        self._held("free_share", handle)
+        return self.free
 
     def sizes(self, handles: Sequence[int]) -> list[int]:
         return [self.size(handle) for handle in handles]

@@ -65,6 +65,7 @@ WRITERS = {
     "rename_within": 1,
     "rename_out": 1,
     "truncate": 1,
+    "stale": 1,
     "regrow": 1,
     "shorten": 1,
     "rewrite_same": 1,

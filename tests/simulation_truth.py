@@ -77,6 +77,7 @@ class Content:
     cuts: set[int] = dataclasses.field(default_factory=set)  # sizes at which it fell silent
     covered: Ranges = dataclasses.field(default_factory=Ranges)  # delivered or dead-lettered
     repeatable: Ranges = dataclasses.field(default_factory=Ranges)  # may come again
+    hole: int = 0  # NULs that it begins with
     source: Content | None = None  # what it is a copy of
     is_rotated: bool = False  # its source was truncated when it was made: it stands for it
     may_repeat: bool = False  # it may be read from 0 although its source was shipped
@@ -86,6 +87,8 @@ class Content:
 
     def append(self, data: bytes) -> None:
         at = len(self.data)
+        if self.hole == at:
+            self.hole += len(data) - len(data.lstrip(b"\0"))
         self.data += data
         found = data.find(b"\n")
         while found >= 0:
@@ -95,7 +98,7 @@ class Content:
     def line_at(self, offset: int) -> tuple[int, int]:
         """Return the line that holds an offset; the last one may be incomplete."""
         after = bisect.bisect_right(self.line_ends, offset)
-        start = self.line_ends[after - 1] if after else 0
+        start = self.line_ends[after - 1] if after else min(self.hole, offset)
         end = self.line_ends[after] if after < len(self.line_ends) else len(self.data)
         return start, end
 
@@ -282,7 +285,7 @@ class Truth:
         What was delivered of another content counts when all bytes up to there are the same: that
         is a file shortened, rewritten with the same bytes, or copied, which nobody can tell apart.
         """
-        gaps = content.covered.gaps(start, end)
+        gaps = content.covered.gaps(max(start, min(content.hole, end)), end)
         for other in (one for several in self.history.values() for one in several):
             if not gaps or other is content or other.data[:1] != content.data[:1]:
                 continue
@@ -294,8 +297,7 @@ class Truth:
 
     def first_owed(self, content: Content) -> int:
         """Return the start of the first line that `start_at` may not skip."""
-        candidates = self.history[content.number][: content.index + 1]
-        candidates += self.history[content.source.number] if content.source else []
+        candidates = [one for several in self.history.values() for one in several]
         ends = [(one.skippable_lines_end, one) for one in candidates]
         return max(end for end, one in ends if one.data[:end] == content.data[:end])
 

@@ -540,6 +540,8 @@ class World:
             return
         tails = self.flow.roster.tails.values() if self.flow else ()
         is_tails = any(one.handle and one.handle not in self.files.handles for one in tails)
+        if node in self.writers.packed and not self.truth.current[node].rotated_from:
+            return  # an archive that nobody asked for
         if is_tails and not self.writers.is_matching(node):
             self.truth.check_given_up(node)
 

@@ -204,6 +204,19 @@ class Writers:
         node = self._a_node()
         return None if node is None else self._truncate_to(node, 0)
 
+    def _stale(self) -> str | None:
+        """Truncate under a writer that goes on where it was: what is before is a hole."""
+        node = self._a_node()
+        if node is None or not node.data:
+            return None
+        size = len(node.data)
+        said = self._truncate_to(node, 0)
+        if self._random.random() < 0.3:
+            self._random.choice([self._append, self._append_half])()
+        if len(node.data) < size:
+            self.put(node, bytes(size - len(node.data)) + self.line())
+        return f"{said}, written on at {size}"
+
     def _regrow(self) -> str | None:
         """Truncate, and write on until the file is longer than before, or just as long."""
         node = self._a_node()
@@ -311,7 +324,10 @@ class Writers:
         one.content.is_rotated = True
         one.content.cuts.add(at)
         self._judge_copy(one.node, one.content, one.begun)
+        size = len(one.node.data)
         self._truncate_to(one.node, 0)
+        if "stale" in self._profile.writers and self._random.random() < 0.3:
+            self.put(one.node, bytes(size) + self.line())
         return f"done with {at} bytes"
 
     def _compress(self) -> str | None:
