@@ -258,3 +258,50 @@ def test_a_page_of_html_does_not_fill_the_log() -> None:
     failed = verdicts.of_answer(answer("502", 502, "<html>" + "x" * 9000), "PutRecords", CALL)
 
     assert len(failed.setback.message) < 310
+
+
+# --- completeness -----------------------------------------------------------------------------
+
+# https://docs.aws.amazon.com/kinesis/latest/APIReference/CommonErrors.html, 2026-11, and what the
+# older form of that page has.
+COMMON = [
+    *("AccessDeniedException", "ExpiredTokenException", "IncompleteSignature", "InternalFailure"),
+    *("MalformedHttpRequestException", "NotAuthorized", "OptInRequired", "RequestExpired"),
+    *("RequestAbortedException", "RequestEntityTooLargeException", "RequestTimeoutException"),
+    *("ServiceUnavailable", "ThrottlingException", "UnknownOperationException"),
+    *("UnrecognizedClientException", "ValidationError", "InvalidAction", "MissingAction"),
+    *("InvalidClientTokenId", "MissingAuthenticationToken"),
+]
+
+
+def documented() -> set[str]:
+    """Return every code that AWS documents for our two calls, or botocore calls throttling."""
+    from botocore.retries import standard
+
+    loader = botocore.loaders.create_loader()
+    codes = {*COMMON, *standard.ThrottledRetryableChecker._THROTTLED_ERROR_CODES}
+    for service, operation in (("kinesis", "PutRecords"), ("firehose", "PutRecordBatch")):
+        described = botocore.model.ServiceModel(loader.load_service_model(service, "service-2"))
+        shapes = described.operation_model(operation).error_shapes
+        codes |= {shape.error_code for shape in shapes}
+    return codes - {"DryRunOperationException"}  # the answer to a parameter that is never sent
+
+
+@pytest.mark.parametrize("code", sorted(documented()))
+def test_every_documented_code_has_a_verdict_and_a_hint_of_its_own(code: str) -> None:
+    """None is left to be looked up by whoever reads the log."""
+    setback = verdicts.of_answer(answer(code, 400), CALL.operation, CALL).setback
+
+    assert setback.hint
+    assert "look the error up" not in setback.hint
+
+
+def test_delivery_stream_with_another_source_is_denied_with_a_hint() -> None:
+    """The records are not at fault: nothing is halved, and nothing put aside."""
+    message = "This operation is not permitted on KinesisStreamAsSource delivery stream type."
+    refused = answer("InvalidArgumentException", 400, message)
+
+    setback = verdicts.of_answer(refused, CALL.operation, CALL).setback
+
+    assert isinstance(setback, errors.DeniedError)
+    assert "Direct PUT" in setback.hint

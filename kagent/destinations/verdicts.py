@@ -21,6 +21,7 @@ from typing import Any
 
 from kagent import errors, model
 
+_AS_SOURCE = "AsSource delivery stream type"  # Firehose, to puts where a stream is the source
 _MESSAGE_CHARACTERS_MAX = 300  # a proxy may answer with a page of HTML
 
 _Throttled = errors.ThrottledError
@@ -44,6 +45,7 @@ _ENDPOINT = "what answers is not this AWS service: correct aws.endpoint_url"
 _REQUEST = "kagent looks for the record that is the reason; if it finds none, check {option}"
 _STRANGER = "no AWS error code: check proxies and aws.endpoint_url, something else may answer"
 _BETWEEN = "if it lasts, check what stands between this host and AWS; records may arrive twice"
+_NOT_DIRECT = "the source of the {target} is another stream: write to that, or use Direct PUT"
 _UNKNOWN = "look the error up; kagent goes on trying, nothing is lost"
 _NETWORK = "check DNS, routes, security groups and VPC endpoint between this host and AWS"
 _TLS = "check the host's CA certificates, aws.ca_bundle and aws.endpoint_url"
@@ -65,9 +67,14 @@ _BY_CODE: Mapping[str, _Verdict] = {
     "BandwidthLimitExceeded": (_Throttled, _SLOW_DOWN),
     "TooManyRequests": (_Throttled, _SLOW_DOWN),
     "SlowDown": (_Throttled, _SLOW_DOWN),
+    "TransactionInProgress": (_Throttled, _SLOW_DOWN),
+    "PriorRequestNotComplete": (_Throttled, _SLOW_DOWN),
+    "EC2Throttled": (_Throttled, _SLOW_DOWN),
     "InternalFailure": (_Unavailable, _WAIT),
     "InternalServerError": (_Unavailable, _WAIT),
     "InternalError": (_Unavailable, _WAIT),
+    "InternalServiceError": (_Unavailable, _WAIT),
+    "MalformedHttpRequest": (_Unavailable, _BETWEEN),
     "ServiceUnavailable": (_Unavailable, _WAIT),
     "ServiceUnavailableException": (_Throttled, _SLOW_DOWN),  # Firehose, over its throughput
     "ResourceInUse": (_Unavailable, "wait until the {target} is active"),
@@ -235,6 +242,8 @@ def _look_up(code: str, message: str, status: int) -> _Verdict:
         return _BY_STATUS.get(status, (_Unavailable, _STRANGER if code.isdigit() else _UNKNOWN))
     if verdict[1] == _KEYS and is_clock_wrong(code, message):
         return _Unavailable, _CLOCK
+    if verdict[0] is _Rejected and _AS_SOURCE in message:
+        return _Denied, _NOT_DIRECT
     return verdict
 
 
