@@ -21,7 +21,7 @@ import dataclasses
 import heapq
 import itertools
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated
 
 import pydantic
@@ -218,15 +218,18 @@ class Batcher:
             batch: A batch that the service answered.
             refused: Indices of its refused records, ascending.
         """
-        accepted, returned = divide(batch, refused)
         if batch.packed:
             costs = sum(packed.cost_bytes for packed in batch.packed)
-            self._held_bytes -= costs - sum(batch.packed[index].cost_bytes for index in refused)
-            assert self._held_bytes >= 0
+            kept = sum(batch.packed[index].cost_bytes for index in refused)
+            divided = divide(batch, refused)
         else:
-            for chunk in accepted:
-                self.release(chunk)
-        return accepted, returned
+            costs = sum(map(_cost, batch.chunks))
+            settled, returned = _divide_chunks(batch.chunks, refused, model.Chunk.span)
+            kept = sum(map(_cost, returned))
+            divided = settled, returned
+        self._held_bytes -= costs - kept
+        assert self._held_bytes >= 0
+        return divided
 
     def release(self, chunk: model.Chunk) -> None:
         """Forget records whose fate is final: their memory is free."""
@@ -468,7 +471,9 @@ def _runs(chunks: Iterable[model.Chunk]) -> list[model.Chunk]:
 
 
 def _divide_chunks(
-    chunks: Sequence[model.Chunk], refused: Sequence[int]
+    chunks: Sequence[model.Chunk],
+    refused: Sequence[int],
+    accepted_part: Callable[[model.Chunk, int, int], model.Chunk] = model.Chunk.slice,
 ) -> tuple[list[model.Chunk], list[model.Chunk]]:
     """Return the accepted and the refused records as chunks that tile the given ones."""
     accepted: list[model.Chunk] = []
@@ -481,7 +486,7 @@ def _divide_chunks(
             accepted.append(chunk)
         else:
             indices = [index - base for index in refused[first:last]]
-            _divide_chunk(chunk, indices, accepted, returned)
+            _divide_chunk(chunk, indices, accepted, returned, accepted_part)
         base += len(chunk)
     return accepted, returned
 
@@ -491,6 +496,7 @@ def _divide_chunk(
     refused: list[int],
     accepted: list[model.Chunk],
     returned: list[model.Chunk],
+    accepted_part: Callable[[model.Chunk, int, int], model.Chunk],
 ) -> None:
     """Cut one chunk at its runs of refused records; only records that were refused cost a turn."""
     at = 0
@@ -500,8 +506,8 @@ def _divide_chunk(
         while refused and refused[0] == last:
             last = refused.pop(0) + 1
         if at < first:
-            accepted.append(chunk.slice(at, first))
+            accepted.append(accepted_part(chunk, at, first))
         returned.append(chunk.slice(first, last))
         at = last
     if at < len(chunk):
-        accepted.append(chunk.slice(at, len(chunk)))
+        accepted.append(accepted_part(chunk, at, len(chunk)))

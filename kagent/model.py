@@ -203,6 +203,15 @@ class Chunk:
             return sum(map(len, self.records))
         return sum(map(len, self.records[first:last]))
 
+    def span(self, first: int, last: int) -> Chunk:
+        """Return the bytes of records `[first, last)`, as `slice` would, without the records."""
+        start = self.starts[first] if first else self.start
+        end = self.starts[last] if last < len(self.starts) else self.end
+        dropped = 0
+        if self.dropped_bytes:
+            dropped = end - start - (sum(self.ends[first:last]) - sum(self.starts[first:last]))
+        return Chunk(self.tail_id, [], [], [], start, end, dropped)
+
     def slice(self, first: int, last: int) -> Chunk:
         """Return records `[first, last)` as a chunk of its own, first < last.
 

@@ -135,16 +135,17 @@ def judged(answer: Mapping[str, Any], sent: int, form: Form) -> Judged:
     if not isinstance(entries, list) or len(entries) != sent:
         found = len(entries) if isinstance(entries, list) else "no"
         raise verdicts.of_nonsense(f"{found} results for {sent} records")
-    if not all(isinstance(entry, dict) for entry in entries):
+    if not set(map(type, entries)) <= {dict}:
         raise verdicts.of_nonsense("results that are no objects")
+    # Columns: with 1 % refused nearly every answer comes here, and 500 results are 60 us.
+    codes = [entry.get("ErrorCode") for entry in entries]
+    receipts = [entry.get(form.accepted_by) for entry in entries]
     refused = tuple(
-        model.Refusal(index, str(entry["ErrorCode"]), _shard(entry))
-        for index, entry in enumerate(entries)
-        if entry.get("ErrorCode")
+        model.Refusal(index, str(code), _shard(entries[index]))
+        for index, code in enumerate(codes)
+        if code
     )
-    accepted = sum(
-        1 for entry in entries if entry.get(form.accepted_by) and not entry.get("ErrorCode")
-    )
+    accepted = sum(map(bool, receipts)) - sum(bool(receipts[one.index]) for one in refused)
     if refused_count != len(refused) or accepted + len(refused) != sent:
         raise verdicts.of_nonsense(
             f"{accepted} accepted and {len(refused)} refused of {sent} records,"
@@ -152,7 +153,9 @@ def judged(answer: Mapping[str, Any], sent: int, form: Form) -> Judged:
         )
     if not refused:
         return Judged()
-    shards = [str(entry.get("ShardId", "")) for entry in entries]
+    shards = [entry.get("ShardId", "") for entry in entries]
+    if not set(map(type, shards)) <= {str}:
+        shards = list(map(str, shards))
     for refusal in refused:
         shards[refusal.index] = refusal.shard
     return Judged(refused, shards if any(shards) else ())

@@ -127,8 +127,11 @@ class Pace:
             now: Monotonic time.
         """
         if not self._has_fixed_keys:
+            waits: dict[int, float] = {}  # one for all that were refused together
             for chunk in returned:
-                yield chunk, now + refusal_wait_s(chunk.attempts)
+                if chunk.attempts not in waits:
+                    waits[chunk.attempts] = refusal_wait_s(chunk.attempts)
+                yield chunk, now + waits[chunk.attempts]
             return
         for chunk, shard in shards.parts_by_shard(returned, refused):
             due = now + refusal_wait_s(chunk.attempts if not shard else 1)
