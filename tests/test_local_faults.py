@@ -322,3 +322,27 @@ def test_faults_apply_to_the_named_streams_and_operations_only(rig: Rig) -> None
 
     with refused("InternalFailure"):
         rig.firehose.put_record_batch(DeliveryStreamName="audit", Records=[{"Data": b"x"}])
+
+
+@pytest.mark.parametrize("kind", ["kinesis", "firehose"])
+def test_botched_records_are_stored_and_called_failures(rig: Rig, kind: str) -> None:
+    """An internal failure of one record may have written it: that is what AWS warns of."""
+    rig.service.set_faults(Faults(botch_share=0.5))
+    lines = [b"%d" % number for number in range(100)]
+
+    if kind == "kinesis":
+        answer = rig.put(*lines)
+        results, count = answer["Records"], answer["FailedRecordCount"]
+        counts, stored = rig.service.counts()["streams"]["web"], rig.service.records("web")
+    else:
+        records = [{"Data": line} for line in lines]
+        answer = rig.firehose.put_record_batch(DeliveryStreamName="audit", Records=records)
+        results, count = answer["RequestResponses"], answer["FailedPutCount"]
+        counts = rig.service.counts()["delivery_streams"]["audit"]
+        stored = rig.service.deliveries("audit")
+
+    failed = [one for one in results if one.get("ErrorCode") == "InternalFailure"]
+    assert 20 < len(failed) < 80
+    assert count == len(failed) == counts["records_answer_lost"]
+    assert sorted(lines) == sorted(stored)
+    assert {"InternalFailure": count} == counts["records_refused"]

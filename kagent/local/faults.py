@@ -18,8 +18,8 @@ At most one of these befalls a call, the first that is drawn, in this order:
     bloat      stored, then answered with 8 MiB more than anyone asked for
     stale      stored and answered, then the connection is closed without a word
 
-Independent of it: `refuse_share` of the records, `throttle_shards`, `poison`, `latency_s`,
-`denied`, `clock_skew`.
+Independent of it: `refuse_share` and `botch_share` of the records, `throttle_shards`, `poison`,
+`latency_s`, `denied`, `clock_skew`.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Faults:
 
     refuse_share: float = 0.0  # of records
     refuse_code: str = ""  # "": the service's code for throttling; or "InternalFailure"
+    botch_share: float = 0.0  # of records: stored, and called an internal failure all the same
     reset_share: float = 0.0  # this and the following: of calls
     fail_early_share: float = 0.0
     fail_share: float = 0.0
@@ -181,11 +182,18 @@ class FaultSource:
 
     def draw_refused(self, operation: str, stream: str, records: int) -> list[int]:
         """Draw which records of a call are refused; return their indexes."""
+        return self._draw_records("refuse", operation, stream, records)
+
+    def draw_botched(self, operation: str, stream: str, records: int) -> list[int]:
+        """Draw which stored records of a call are called failures; return their indexes."""
+        return self._draw_records("botch", operation, stream, records)
+
+    def _draw_records(self, kind: str, operation: str, stream: str, records: int) -> list[int]:
         with self._lock:
-            share = self._faults.refuse_share
+            share = getattr(self._faults, f"{kind}_share")
             if not share or not self._faults.apply_to(operation, stream):
                 return []
-            return [index for index in range(records) if self._drawn("refuse", share)]
+            return [index for index in range(records) if self._drawn(kind, share)]
 
     def _drawn(self, kind: str, share: float) -> bool:
         if share <= 0 or self._left < 1 or self._random.random() >= share:

@@ -89,13 +89,20 @@ class Firehose:
         with stream.store.lock:
             refused = self._refused(stream, sizes, call)
             taken = [index for index in range(len(datas)) if index not in refused]
+            taken, botched = intake.without_botched(taken, self._source, call)
+
+            def accept(indexes: list[int]) -> records.Unsettled:
+                first = stream.store.counts.records_accepted
+                places = [("", 0, number) for number in range(first, first + len(indexes))]
+                kept = [datas[index] for index in indexes]
+                return stream.store.locked_accept(kept, places, self._wall())
+
             first = stream.store.counts.records_accepted
             if taken:
-                call.stored = stream.store.locked_accept(
-                    [datas[index] for index in taken],
-                    [("", 0, number) for number in range(first, first + len(taken))],
-                    self._wall(),
-                )
+                call.stored = accept(taken)
+            if botched:
+                call.botched = accept(botched)
+                refused.update(dict.fromkeys(botched, intake.INTERNAL_FAILURE))
             stream.store.counts.records_refused.update(why.code for why in refused.values())
         return _answer(stream, len(datas), refused, first)
 

@@ -30,6 +30,7 @@ class Call:
     wanted: faults.Faults = NO_FAULTS
     outcome: faults.Outcome = ""
     stored: records.Unsettled | None = None
+    botched: records.Unsettled | None = None  # stored, and said to be no such thing
 
 
 class Refusal(typing.NamedTuple):
@@ -93,6 +94,15 @@ def datas_of(entries: list[Json], data_bytes_max: int) -> list[bytes]:
             f"Member must have length less than or equal to {data_bytes_max}",
         )
     return datas
+
+
+def without_botched(
+    taken: list[int], source: faults.FaultSource, call: Call
+) -> tuple[list[int], list[int]]:
+    """Divide the records that are stored into those that the answer owns up to, and the others."""
+    drawn = set(source.draw_botched(call.operation, call.stream, len(taken)))
+    kept = [index for place, index in enumerate(taken) if place not in drawn]
+    return kept, [taken[place] for place in sorted(drawn)]
 
 
 def check_poison(datas: list[bytes], source: faults.FaultSource, call: Call, code: str) -> None:

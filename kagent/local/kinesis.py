@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 
-from kagent.local import errors, faults, intake, limits, shards, streams
+from kagent.local import errors, faults, intake, limits, records, shards, streams
 
 _HASH_KEY = re.compile(r"0|[1-9]\d{0,38}")
 _PRODUCED_TOO_FAST = "ProvisionedThroughputExceededException"
@@ -46,13 +46,21 @@ class KinesisWriter:
             targets = [stream.shard_at(hash_key) for hash_key in hash_keys]
             refused = self._refused(stream, targets, sizes, call)
             taken = [index for index in range(len(datas)) if index not in refused]
-            places = stream.locked_places(
-                [keys[index] for index in taken], [targets[index] for index in taken]
-            )
-            if taken:
-                call.stored = stream.store.locked_accept(
-                    [datas[index] for index in taken], places, self._wall()
+            taken, botched = intake.without_botched(taken, self._source, call)
+
+            def accept(indexes: list[int]) -> tuple[records.Unsettled, list[tuple[str, int, int]]]:
+                places = stream.locked_places(
+                    [keys[index] for index in indexes], [targets[index] for index in indexes]
                 )
+                kept = [datas[index] for index in indexes]
+                return stream.store.locked_accept(kept, places, self._wall()), places
+
+            places: list[tuple[str, int, int]] = []
+            if taken:
+                call.stored, places = accept(taken)
+            if botched:
+                call.botched, _ = accept(botched)
+                refused.update(dict.fromkeys(botched, intake.INTERNAL_FAILURE))
             stream.store.counts.records_refused.update(why.code for why in refused.values())
         return _answer(stream, len(datas), refused, places)
 

@@ -229,6 +229,8 @@ class Service:
         if call.outcome == "redirect":
             raise errors.ServiceError("TemporaryRedirect", "Please go elsewhere.", 307)
         result = operation(params, call)
+        if call.botched is not None:
+            call.botched.settle(is_good=False)
         if call.outcome == "fail_late":
             raise _injected(call.wanted)
         return result
