@@ -313,7 +313,8 @@ class Batcher:
             count, size = self._fit(one, first, records_room, bytes_room, is_first=not cargo)
             if count == 0:
                 break
-            cargo.append(one if isinstance(one, model.Packed) else one.slice(first, first + count))
+            is_all = isinstance(one, model.Packed) or (count == len(one) and not is_fresh)
+            cargo.append(one if is_all else one.slice(first, first + count))  # type: ignore[union-attr]
             if is_fresh:
                 self._pass_fresh(count, size)
             else:

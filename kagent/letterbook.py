@@ -27,7 +27,7 @@ from typing import Any, Literal
 from kagent import deadletter
 
 State = Literal["waiting", "in doubt", "settled"]
-_Key = tuple[str, int, int, float]
+_Key = tuple[str, int, int, int, float]
 
 _NOTES = ".notes"  # added to the name of a flow's file
 _LOCK = ".lock"
@@ -51,17 +51,19 @@ class Letter:
     end: int
     reason: str
     data: bytes = dataclasses.field(repr=False)
+    part: int = 0  # of a record that was too long, from 1 on
     state: State = "waiting"
 
     @property
     def id(self) -> str:
         """What names the record, here and at its readers."""
-        return f"{self.tail_id}:{self.start}-{self.end}"
+        part = f"/{self.part}" if self.part else ""
+        return f"{self.tail_id}:{self.start}-{self.end}{part}"
 
     @property
     def key(self) -> _Key:
         """What tells it from another letter of the same bytes, buried at another time."""
-        return self.tail_id, self.start, self.end, self.time
+        return self.tail_id, self.start, self.end, self.part, self.time
 
 
 class LetterBook:
@@ -175,8 +177,9 @@ class LetterBook:
         for line in self._lines(deadletter.file_name(flow) + _NOTES):
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 noted = json.loads(line)
-                tail_id, start, end, time = noted["key"]
-                states[str(tail_id), int(start), int(end), float(time)] = noted["state"]
+                tail_id, start, end, part, time = noted["key"]
+                key = str(tail_id), int(start), int(end), int(part), float(time)
+                states[key] = noted["state"]
         return states
 
     def _lines(self, name: str) -> Iterator[bytes]:
@@ -216,6 +219,7 @@ def _letter_in(line: bytes) -> Letter | None:
             int(fields["end"]),
             str(fields["reason"]),
             base64.b64decode(fields["data"], validate=True),
+            int(fields.get("part", 0)),
         )
     except (ValueError, KeyError, TypeError):
         return None

@@ -386,15 +386,15 @@ class Refusal:
 class Receipt:
     """What one attempt did with a batch: all accepted but `refused`, or a setback for all.
 
-    `shards` are those of all records in the batch's order, as far as the answer names them; it is
-    filled in only when some records were refused: otherwise nobody needs to know.
+    `shards` is how many of the records went to each shard, refused ones included, as far as the
+    answer says; it is filled in only when some were refused: otherwise nobody needs to know.
     `is_ambiguous`: the body had gone out and no good answer came, so the service may have taken
     records that will be sent again. `submitted` and `received` are monotonic times.
     """
 
     batch: Batch
     refused: tuple[Refusal, ...] = ()
-    shards: Sequence[str] = ()
+    shards: Mapping[str, int] = dataclasses.field(default_factory=dict)
     setback: errors.DestinationError | None = None
     is_ambiguous: bool = False
     submitted: float = 0.0

@@ -197,7 +197,7 @@ def test_refused_records_with_random_keys_wait_by_their_attempts() -> None:
     dues = list(one.refused_dues([chunk(3, attempts=1)], [FULL] * 3, 10.0))
 
     assert [3] == [len(part) for part, _ in dues]
-    assert all(10.0 <= due <= 10.0 + 0.1 for _, due in dues)
+    assert all(10.0 <= due <= 10.0 + 0.1 + pace.REFUSAL_TICK_S for _, due in dues)
 
 
 def test_refused_records_with_fixed_keys_wait_for_their_turn_at_their_shard() -> None:

@@ -165,7 +165,7 @@ class Fleet:
         receipt = model.Receipt(
             batch,
             tuple(refused),
-            [self.names[shard] for shard in targets] if refused else (),
+            collections.Counter(self.names[shard] for shard in targets) if refused else {},
             submitted=self.now,
             received=self.now + LATENCY_S,
         )

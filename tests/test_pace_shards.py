@@ -11,7 +11,7 @@ def serve(one: shards.Shards, refused: list[str], seconds: int = 3) -> int:
     """Let ten records go to each of ten shards each second; return what counts in the last."""
     counted = 0
     for second in range(seconds):
-        counted = one.note([name for name in TEN for _ in range(10)], refused, float(second))
+        counted = one.note(dict.fromkeys(TEN, 10), refused, float(second))
         one.close_window(float(second) + 0.9)
     return counted
 
@@ -41,7 +41,7 @@ def test_the_only_shard_is_never_slow() -> None:
     one = shards.Shards()
 
     for second in range(3):
-        one.note(["a"] * 10, ["a"] * 9, float(second))
+        one.note({"a": 10}, ["a"] * 9, float(second))
         one.close_window(float(second) + 0.9)
 
     assert not one.slow
@@ -56,7 +56,7 @@ def test_shard_is_well_again_when_it_refuses_no_more() -> None:
 
     assert not one.slow
     for second in range(20):
-        one.note([], [], float(second))
+        one.note({}, [], float(second))
         one.close_window(float(second) + 0.9)
     assert not one._known
 
@@ -65,7 +65,7 @@ def test_turns_at_a_shard_follow_each_other_at_its_rate() -> None:
     """The rate is what it was seen to accept; nobody waits longer than WAIT_MAX_S."""
     one = shards.Shards()
     for second in range(20):
-        one.note(["a"] * 12 + ["b"] * 12, ["a"] * 2, float(second))
+        one.note({"a": 12, "b": 12}, ["a"] * 2, float(second))
         one.close_window(float(second) + 1.0)
 
     first, second, third = (one.turn("a", 50, 100.0) for _ in range(3))

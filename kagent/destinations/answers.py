@@ -10,9 +10,10 @@ checking takes 150) and has everything parsed that is not plainly a success.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -33,10 +34,10 @@ class Form:
 
 
 class Judged(NamedTuple):
-    """What an answer says of each record: `shards` is empty when nothing was refused."""
+    """What an answer says of a request's records; see model.Receipt."""
 
     refused: tuple[model.Refusal, ...] = ()
-    shards: Sequence[str] = ()
+    shards: Mapping[str, int] = {}
 
 
 PUT_RECORDS = Form("Records", "FailedRecordCount", "SequenceNumber")
@@ -116,7 +117,7 @@ def are_all_accepted(body: bytes, sent: int, form: Form) -> bool:
         # One letter is looked for at once, at memory speed, and is in no success of Kinesis.
         and (b"E" not in body or b'"ErrorCode"' not in body)
         and body.count(receipt + b'"') == 0
-        and body.count(count) == 1
+        and body.count(form.refused_count.encode()) == 1  # without quotes: a 15th of the time
     )
 
 
@@ -153,12 +154,9 @@ def judged(answer: Mapping[str, Any], sent: int, form: Form) -> Judged:
         )
     if not refused:
         return Judged()
-    shards = [entry.get("ShardId", "") for entry in entries]
-    if not set(map(type, shards)) <= {str}:
-        shards = list(map(str, shards))
-    for refusal in refused:
-        shards[refusal.index] = refusal.shard
-    return Judged(refused, shards if any(shards) else ())
+    names = [str(entry.get("ShardId", "")) for entry in entries if not entry.get("ErrorCode")]
+    shards = collections.Counter(filter(None, [*names, *(one.shard for one in refused)]))
+    return Judged(refused, dict(shards))
 
 
 def _error_in(answer: http1.Answer, parsed: Any) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ up: nothing that the service may accept one day is dropped for having waited.
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -32,6 +33,7 @@ from kagent.pace.waits import (
 
 __all__ = [
     "BLOCKED_WAIT_S",
+    "REFUSAL_TICK_S",
     "REFUSAL_WAIT_MAX_S",
     "SETBACK_WAIT_MAX_S",
     "UNLIMITED",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 BLOCKED_WAIT_S = 30.0
+REFUSAL_TICK_S = 0.1
 INTERNAL_FAILURE = "InternalFailure"  # of one record: the service is unwell, not full
 
 _UNWELL = "nothing to do: AWS has a problem, kagent goes on trying"
@@ -130,8 +133,8 @@ class Pace:
             waits: dict[int, float] = {}  # one for all that were refused together
             for chunk in returned:
                 if chunk.attempts not in waits:
-                    waits[chunk.attempts] = refusal_wait_s(chunk.attempts)
-                yield chunk, now + waits[chunk.attempts]
+                    waits[chunk.attempts] = _on_tick(now + refusal_wait_s(chunk.attempts))
+                yield chunk, waits[chunk.attempts]
             return
         for chunk, shard in shards.parts_by_shard(returned, refused):
             due = now + refusal_wait_s(chunk.attempts if not shard else 1)
@@ -209,6 +212,11 @@ class Pace:
         self._since = now
         self.failing_since = min(self.failing_since, now)
         self.setback = error
+
+
+def _on_tick(due: float) -> float:
+    """Return a time a little later, at which others are due as well: one wake-up serves all."""
+    return math.ceil(due / REFUSAL_TICK_S) * REFUSAL_TICK_S
 
 
 def _setback_of(refusal: model.Refusal) -> errors.DestinationError:

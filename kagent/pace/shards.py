@@ -49,19 +49,19 @@ class Shards:
         self._known: dict[str, _Shard] = collections.defaultdict(_Shard)
         self._window_started: float | None = None
 
-    def note(self, shards: Sequence[str], refused: Iterable[str], now: float) -> int:
+    def note(self, shards: Mapping[str, int], refused: Iterable[str], now: float) -> int:
         """Take in an answer that refused something; return its refusals by shards not slow.
 
         Args:
-            shards: The shard of each record of the request, as far as it is known.
+            shards: How many records of the request went to each shard, as far as it is known.
             refused: The shard of each refused record.
             now: Monotonic time.
         """
         if self._window_started is None:
             self._window_started = now
         by_shard = collections.Counter(refused)
-        for name, count in (collections.Counter(shards) | by_shard).items():
-            self._known[name].window_sent += count
+        for name in shards.keys() | by_shard.keys():
+            self._known[name].window_sent += max(shards.get(name, 0), by_shard[name])
         for name, count in by_shard.items():
             self._known[name].window_refused += count
         return sum(count for name, count in by_shard.items() if name not in self.slow)
