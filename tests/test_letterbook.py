@@ -162,3 +162,21 @@ def test_no_letter_is_lost_that_is_buried_while_others_are_taken_out(
     thread.join()
 
     assert 100 == taken
+
+
+def test_parts_of_one_line_are_letters_of_their_own(
+    folder: Path, book: letterbook.LetterBook
+) -> None:
+    """They share its range; what becomes of one says nothing of the others."""
+    letters = [
+        model.DeadLetter("web", "a" * 32, "/a.log", 0, 9, "too long", b"x" * part, part)
+        for part in (1, 2, 3)
+    ]
+    deadletter.DeadLetters(str(folder), 2**20, fakes.FakeClock()).append(letters)
+
+    first, second, third = book.letters("web")
+    book.note([first], "in doubt")
+    book.take_out("web", [second])
+
+    assert [f"{'a' * 32}:0-9/1", f"{'a' * 32}:0-9/3"] == [one.id for one in book.letters("web")]
+    assert third.part == 3

@@ -186,7 +186,7 @@ def _contexts(
 
     def context_of(letter: letterbook.Letter) -> model.ChunkContext:
         columns = [letter.data], [letter.start], [letter.end]
-        chunk = model.Chunk(letter.tail_id, *columns, letter.start, letter.end)
+        chunk = model.Chunk(letter.tail_id, *columns, letter.start, letter.end, part=letter.part)
         return known.context(chunk, letter.path, ())
 
     return context_of
