@@ -776,6 +776,30 @@ def test_ordinary_lines_take_the_fast_way(format_: log_to_json.FormatName, endin
         assert exact(reader, records) == plain._read_block(records)
 
 
+@pytest.mark.parametrize(
+    "long",
+    [
+        pytest.param(b"x" * (1 << 20), id="plain"),
+        pytest.param(b"\xff\\\x1b\xe2\x80\xa8" * (1 << 17), id="to be replaced and escaped"),
+        pytest.param(b'"' * (1 << 20), id="quotes"),
+        pytest.param(b'\\"' * (1 << 19), id="escaped quotes"),
+    ],
+)
+@pytest.mark.parametrize("format_", ["combined_apache", "syslog"])
+def test_a_line_of_1_mib_is_the_same_among_others(
+    format_: log_to_json.FormatName, long: bytes
+) -> None:
+    """Wherever it is long."""
+    reader = log_to_json.LogToJson(format=format_)._reader
+    line = LINES[format_]
+    records = [line + b"\n", line.replace(b"42", long).replace(b"yes", long) + b"\n", line + b"\n"]
+
+    expected = exact(reader, records)
+
+    assert expected == reader.read(records)
+    assert all(isinstance(one, bytes) for one in expected)
+
+
 def test_one_odd_line_does_not_send_the_block_the_slow_way() -> None:
     """Only its neighbours: most of 2,000 lines are never read one by one."""
     reader = log_to_json.LogToJson(format="combined_apache")._reader
