@@ -143,9 +143,12 @@ class Searcher:
                 start = tracking.Start((sighting,), is_first_scan=False)
                 result.findings.append(Finding(start, one, is_its=False))
 
-    def retry(self, tail_id: str) -> None:
-        """Look again for the younger generations of a lost file: one could not be opened."""
-        self._swept.discard(tail_id)
+    def retry(self) -> None:
+        """Look again for the younger generations of lost files: one could not be opened yet.
+
+        It was one lost file's, and perhaps another's as well, which may be all that is left.
+        """
+        self._swept.clear()
 
     def _candidates(
         self,

@@ -525,7 +525,8 @@ class Roster:
         for finding in search.findings:
             one = self._take_in(finding, now)
             if one is None:
-                self._searcher.retry(finding.lost.checkpoint.tail_id)
+                self._searcher.retry()
+                is_clean = False  # what was found is not given up
                 is_clean = False
             else:
                 one.after, after = "" if finding.is_its else after, one.tail_id
@@ -568,6 +569,8 @@ class Roster:
         if finding.is_its and isinstance(decision, tracking.Start):
             one.is_known = True
             self._spend(source.tail_id)
+        elif isinstance(decision, tracking.Start):
+            self._spend_likeliest(one)
         return one
 
     def _reopen(self, now: float) -> None:
@@ -584,6 +587,14 @@ class Roster:
         one.state, one.left, one.scans_unseen = "left", now, 2
         one.paths, one.base = paths, base
         one.is_changed = True
+
+    def _spend_likeliest(self, one: tail.Tail) -> None:
+        """Take a generation for what a file held that was truncated before a byte was read."""
+        for old in self._truncated.values():
+            is_likely = old.position == 0 and old.lost_bytes == one.size
+            if is_likely and not old.is_spent and old.paths == one.paths:
+                self._spend(old.tail_id)
+                return
 
     def _spend(self, tail_id: str) -> None:
         """Look for a lost file no more: its rest is read from elsewhere, or given up."""

@@ -69,6 +69,7 @@ class Outcome:
     destroyed: list[bytes]
     duplicated: list[bytes]
     foreign: list[bytes]  # delivered and never written
+    abandoned_bytes: int  # that kagent said are lost
 
     @property
     def is_good(self) -> bool:
@@ -145,7 +146,7 @@ def sample() -> list[Case]:
     def pairs(case: Case) -> set[object]:
         return set(itertools.combinations(sorted(dataclasses.asdict(case).items()), 2))
 
-    left = [case for case in all_cases() if case.compress == "no" or case.kagent == "running"]
+    left = list(all_cases())
     missing = set().union(*map(pairs, left))
     chosen = []
     while missing:
@@ -196,16 +197,17 @@ def run(case: Case, root: pathlib.Path) -> Outcome:
     delivered += host.run(240.0)
     writer.write(LATE, is_unseen=True)
     delivered += host.run(60.0)
+    abandoned_bytes = host.flow.roster.abandoned_bytes
     host.stop()
     writer.close()
-    return _account(writer, delivered)
+    return _account(writer, delivered, abandoned_bytes)
 
 
 def _let_run(host: Host, is_down: bool) -> list[bytes]:
     return [] if is_down else host.run(3.0)
 
 
-def _account(writer: Writer, delivered: list[bytes]) -> Outcome:
+def _account(writer: Writer, delivered: list[bytes], abandoned_bytes: int) -> Outcome:
     counts = collections.Counter(delivered)
     written, destroyed = set(writer.written), set(writer.destroyed)
     return Outcome(
@@ -214,4 +216,5 @@ def _account(writer: Writer, delivered: list[bytes]) -> Outcome:
         [line for line in writer.destroyed if line not in counts],
         [line for line, count in counts.items() if count > 1],
         [line for line in counts if line not in written],
+        abandoned_bytes,
     )

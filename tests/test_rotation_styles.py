@@ -117,7 +117,7 @@ def test_rotating_file_handler_of_python(tmp_path: pathlib.Path, is_down: bool) 
         play(host, log, handler.doRollover, is_down=is_down)
 
 
-@pytest.mark.parametrize("is_down", [False])
+@both
 def test_log4j_2_with_dates_and_gzip(tmp_path: pathlib.Path, is_down: bool) -> None:
     """RollingFile with filePattern app-%d-%i.log.gz: `rotated: "{stem}-*"` says where they are."""
     log = Log(tmp_path / "log" / "app.log")
@@ -150,7 +150,7 @@ def test_json_file_of_docker(tmp_path: pathlib.Path, is_down: bool) -> None:
     play(host, log, rotate, is_down=is_down)
 
 
-@pytest.mark.parametrize("is_down", [False])
+@both
 def test_pods_of_kubernetes(tmp_path: pathlib.Path, is_down: bool) -> None:
     """Its kubelet renames 0.log with the time, and compresses the ones before."""
     log = Log(tmp_path / "pods" / "shop_web_1c2e" / "nginx" / "0.log")

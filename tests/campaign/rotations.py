@@ -49,11 +49,12 @@ def play(case: rotation_rig.Case, *, is_verbose: bool) -> bool:
     """Play one case and print what became of its lines."""
     with tempfile.TemporaryDirectory(prefix="kagent-rotation-") as root:
         found = rotation_rig.run(case, pathlib.Path(root))
-    if is_verbose or not found.is_good or found.destroyed:
+    if is_verbose or not found.is_good or found.destroyed or found.abandoned_bytes:
         print(
             f"{'ok ' if found.is_good else 'BAD'} {case}: {found.written} lines,"
             f" lost {len(found.lost)}, destroyed {len(found.destroyed)},"
-            f" twice {len(found.duplicated)}, foreign {len(found.foreign)}",
+            f" twice {len(found.duplicated)}, foreign {len(found.foreign)},"
+            f" said to be lost {found.abandoned_bytes} bytes",
             flush=True,
         )
     return found.is_good
