@@ -45,8 +45,24 @@ def test_what_a_pattern_says_of_its_matches(
     """What is not understood says nothing."""
     shape = searching.examine(text)
 
-    assert literal in {shape.literal, b""} or shape.literal in literal
     assert (literal, is_literal, is_local) == (shape.literal, shape.is_literal, shape.is_local)
+
+
+@pytest.mark.parametrize(
+    ("text", "choices"),
+    [
+        ("ERROR|WARN", ("ERROR", "WARN")),
+        ("^a|b$|(c|d)e", ("^a", "b$", "(c|d)e")),
+        ("a|[|]|b\\|c", ("a", "[|]", "b\\|c")),
+        ("a|", ()),
+        ("a++|b", ()),
+        ("(a|b)", ()),
+        ("|".join("abcdefghijklmnopq"), ()),
+    ],
+)
+def test_choices_are_searched_for_apart(text: str, choices: tuple[str, ...]) -> None:
+    """Those at the top of a pattern, if there are not too many and none is empty."""
+    assert choices == searching.examine(text).choices
 
 
 ATOMS = st.sampled_from(

@@ -21,7 +21,7 @@ import pydantic
 from pydantic_core import core_schema
 
 from kagent import model, options, values
-from kagent.preprocessors import jsontext, metadata, stage
+from kagent.preprocessors import jsontext, metadata, searching, stage
 
 _Name = Annotated[str, pydantic.Field(min_length=1, max_length=255)]
 _InstanceName = Literal[
@@ -134,16 +134,25 @@ class AddMetadata(stage.Stage):
         filled = self._fill(context)
         if self.objects == "wrap":
             return self._wrap(records, filled.without(self.message), range(len(records)))
+        if not any(record[:1] in _STARTS for record in records):
+            return self._wrap(records, filled.without(self.message), range(len(records)))
         outcomes: list[model.Outcome] = []
         names, texts = filled.values.keys(), filled.texts(len(records))
         is_simple = self.position == "last" and bool(filled)
+        is_simple = is_simple and searching.are_lines(records, b"".join(records))
         others: list[int] = []
-        for index, record in enumerate(records):
-            text, found = _read(record) if record[:1] in _STARTS else (record, None)
-            if found is None:
+        for index, record in enumerate(records):  # 1 us, most of it for parsing
+            text, found = record, None
+            if record[:1] in _STARTS:
+                try:
+                    found = orjson.loads(record)
+                except orjson.JSONDecodeError:
+                    text = jsontext.readable(record)
+                    found = None if text is record else jsontext.loads_object(text)
+            if type(found) is not dict:
                 others.append(index)
                 outcomes.append(None)
-            elif is_simple and found and _is_line(text) and names.isdisjoint(found):
+            elif is_simple and found and text.endswith(b"}\n") and names.isdisjoint(found):
                 outcomes.append(b"%b,%b}\n" % (text[:-2], texts[index]))
             else:
                 outcomes.append(self._extend(text, found, filled.of(index)))
@@ -190,13 +199,13 @@ class AddMetadata(stage.Stage):
         self, records: Sequence[bytes], filled: metadata.Filled, indices: Sequence[int]
     ) -> list[model.Outcome]:
         """Return objects of records that are text; `indices` are theirs in the chunk."""
-        lines = [jsontext.line_of(record) for record in records]
+        lines, _ = searching.lines_of(records)
         made = jsontext.by_blocks(lines, _contents, _content)
         contents = [one for one in made if isinstance(one, bytes)]  # all of them
         key = jsontext.key(self.message)
         if not filled:
             return [b'{%b"%b"}\n' % (key, content) for content in contents]
-        texts = filled.texts(max(indices) + 1)
+        texts = filled.texts(max(indices, default=-1) + 1)
         mine = [texts[index] for index in indices]
         if self.position == "first":
             return [
@@ -207,23 +216,6 @@ class AddMetadata(stage.Stage):
             b'{%b"%b",%b}\n' % (key, content, text)
             for text, content in zip(mine, contents, strict=True)
         ]
-
-
-def _read(record: bytes) -> tuple[bytes, dict[str, Any] | None]:
-    """Return a record that may be an object, in UTF-8, and the object."""
-    try:
-        found = orjson.loads(record)
-    except orjson.JSONDecodeError:
-        if record.isascii():
-            return record, None
-        record = jsontext.readable(record)
-        found = jsontext.loads_object(record)
-    return record, found if isinstance(found, dict) else None
-
-
-def _is_line(text: bytes) -> bool:
-    """Return whether an object ends with its brace and the only newline."""
-    return text.endswith(b"}\n") and text.find(b"\n") == len(text) - 1
 
 
 def _contents(lines: Sequence[bytes]) -> list[bytes] | None:

@@ -51,8 +51,9 @@ def aws_keys(text: bytes) -> list[Range]:
                 found.append(match.span())
     found += _secret_keys(text)
     lower = text.lower()
-    for name in _SESSION_NAMES:
-        found += _values_behind(text, lower, name, _NAMED)
+    if b"token" in lower:
+        for name in _SESSION_NAMES:
+            found += _values_behind(text, lower, name, _NAMED)
     return found
 
 
@@ -121,8 +122,9 @@ def bearer_tokens(text: bytes) -> list[Range]:
     lower = text.lower()
     found += _values_behind(text, lower, b"bearer", _BEARER)
     found += _values_behind(text, lower, b"authorization", _AUTHORIZATION)
-    for name in _TOKEN_NAMES:
-        found += _values_behind(text, lower, name, _NAMED)
+    if b"_token" in lower:
+        for name in _TOKEN_NAMES:
+            found += _values_behind(text, lower, name, _NAMED)
     at = text.find(b"eyJ")  # the base64 of '{"'
     while at >= 0:
         match = _JWT.match(text, at)

@@ -212,12 +212,11 @@ def _found(searches: Sequence[searching.Search], records: Sequence[bytes]) -> li
     verdicts: list[_Verdict] = [False] * len(records)
     if not searches:
         return verdicts
-    lines = [jsontext.line_of(record) for record in records]
-    text = b"\n".join(lines)
+    lines, text = searching.lines_of(records)
     for search in searches:
         found = search.found_in(lines, text)
         if any(found):
-            verdicts = list(map(_either, verdicts, found))
+            verdicts = list(map(_either, verdicts, found)) if any(verdicts) else list(found)
     return verdicts
 
 

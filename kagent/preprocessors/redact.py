@@ -21,6 +21,7 @@ import bisect
 import functools
 import itertools
 import json
+import operator
 import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, ClassVar
@@ -39,6 +40,7 @@ _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _STRINGS = re.compile(_STRING, re.DOTALL)
 _TOKEN = re.compile(rb'%b|[^\s,:{}\[\]"]++' % _STRING, re.DOTALL)
 _BRACKETS = frozenset((b"{}", b"[]", b'""'))
+_ENDS = operator.methodcaller("endswith", b"\n")
 _HIDING = (rb"\u", rb"\/")
 _LENIENT = (rb"\ud", rb"\uD", b"NaN", b"Infinity")  # json takes it, orjson does not
 _NOTHING = b"\1"  # no kind has it in a find
@@ -87,6 +89,10 @@ class Redact(stage.Stage):
             raise options.NotAllowedError("'kinds', 'patterns' or both")
         return self
 
+    @functools.cached_property
+    def _bytes(self) -> bytes:
+        return self.replacement.encode()
+
     def __call__(
         self,
         records: list[bytes],
@@ -94,8 +100,8 @@ class Redact(stage.Stage):
     ) -> list[model.Outcome]:
         """Return each record with what is found in it replaced."""
         outcomes = self._redacted(records)
-        text = b"\n".join(records)
-        if any(one in text for one in _HIDING):
+        text = b"".join(records)
+        if b"\\" in text and any(one in text for one in _HIDING):
             self._redact_hidden(outcomes)
         return outcomes
 
@@ -114,30 +120,39 @@ class Redact(stage.Stage):
 
     def _redacted(self, records: list[bytes]) -> list[model.Outcome]:
         outcomes: list[model.Outcome] = list(records)
-        text = b"\n".join(records)
-        found = self._found_kinds(records, text)
+        separator = b"" if all(map(_ENDS, records)) else b"\n"
+        text = separator.join(records)
+        found = self._found_kinds(records, text, len(separator))
         for number, search in enumerate(self._searches):
             if search.shape.literal in text:
                 for index, ranges in _found_pattern(search, records):
                     if ranges is userpattern.EXPIRED:
                         outcomes[index] = model.Unparsed(f"patterns[{number}] took too long")
-                    else:
+                    elif ranges:
                         found.setdefault(index, []).extend(ranges)
         for index, ranges in found.items():  # about 2 us for a record in which something is
             if outcomes[index] is records[index]:
                 outcomes[index] = self._replace(records[index], ranges)
         return outcomes
 
-    def _found_kinds(self, records: Sequence[bytes], text: bytes) -> dict[int, _Ranges]:
-        """Return what the built-in kinds find, by the index of the record, as ranges of it."""
+    def _found_kinds(
+        self, records: Sequence[bytes], text: bytes, between: int
+    ) -> dict[int, _Ranges]:
+        """Return what the built-in kinds find, by the index of the record, as ranges of it.
+
+        Args:
+            records: The records.
+            text: The same, a newline between any two.
+            between: Whether the newline is one more byte, or each record ends with it.
+        """
         everywhere = [one for kind in self.kinds for one in sensitive.KINDS[kind](text)]
         if b"\\" in text:  # what an escape ends with is no part of what stands behind it
             text = _without_escapes(text)
             everywhere += [one for kind in self.kinds for one in sensitive.KINDS[kind](text)]
         found: dict[int, _Ranges] = {}
         if everywhere:
-            lengths = map(len, records)
-            starts = list(itertools.accumulate(lengths, lambda at, more: at + more + 1, initial=0))
+            lengths = [len(record) + between for record in records]
+            starts = list(itertools.accumulate(lengths, initial=0))
             for start, end in everywhere:
                 index = bisect.bisect_right(starts, start) - 1
                 found.setdefault(index, []).append((start - starts[index], end - starts[index]))
@@ -145,18 +160,20 @@ class Redact(stage.Stage):
 
     def _replace(self, record: bytes, ranges: _Ranges) -> bytes:
         """Return a record with ranges replaced; JSON stays JSON."""
-        if not record.isascii():
-            ranges = [_whole_characters(record, *one) for one in ranges]
-        ranges = _merged(ranges)
-        replacement = self.replacement.encode()
-        redacted = _spliced(record, ((start, end, replacement) for start, end in ranges))
+        replacement = self._bytes
+        if len(ranges) == 1 and record.isascii():
+            ((start, end),) = ranges
+            redacted = b"%b%b%b" % (record[:start], replacement, record[end:])
+        else:
+            ranges = _merged(_whole_characters(record, *one) for one in ranges)
+            redacted = _spliced(record, ((start, end, replacement) for start, end in ranges))
         if _is_json(record) and not _is_json(redacted):
             redacted = _spliced(record, self._pieces(record, ranges))
         return redacted
 
     def _pieces(self, record: bytes, ranges: _Ranges) -> Iterable[tuple[int, int, bytes]]:
         """Yield what is to be replaced within the strings and the other scalars of JSON."""
-        replacement = self.replacement.encode()
+        replacement = self._bytes
         ends = [end for _, end in ranges]
         for token in _TOKEN.finditer(record):
             first = bisect.bisect_right(ends, token.start())
@@ -176,8 +193,8 @@ def _found_pattern(
     search: searching.Search, records: Sequence[bytes]
 ) -> Iterable[tuple[int, _Ranges | userpattern.Expired]]:
     """Yield the records in which a pattern is found, and where."""
-    lines = [record.removesuffix(b"\n").removesuffix(b"\r") for record in records]
-    found = search.found_in(lines, b"\n".join(lines))
+    lines, text = searching.lines_of(records)
+    found = search.found_in(lines, text)
     indices = [index for index, one in enumerate(found) if one is True]
     yield from ((at, one) for at, one in enumerate(found) if one is userpattern.EXPIRED)
     has_secret = "secret" in search.pattern.groups
@@ -185,8 +202,10 @@ def _found_pattern(
     def ranges_in(line: bytes, timeout: float) -> _Ranges:
         matches = search.pattern.pattern.finditer(line, timeout=timeout)
         if has_secret:
-            return [one for match in matches for one in match.spans("secret") or [match.span()]]
-        return [match.span() for match in matches]
+            found = [one for match in matches for one in match.spans("secret") or [match.span()]]
+        else:
+            found = [match.span() for match in matches]
+        return [one for one in found if one[0] < one[1]]
 
     everything = search.pattern.call_each(ranges_in, [lines[index] for index in indices])
     yield from zip(indices, everything, strict=True)

@@ -8,6 +8,7 @@ is not understood costs the fast ways, never the meaning:
     it is nothing but these bytes    no pattern is needed
     no match depends on what stands  lines are searched together, `^` and `$` at the ends of each;
     before or behind the line        a match within one line is a match of that line
+    it is one of several of these    each is searched for by itself: none slows down the others
 
 Lines have no line end; one that holds a newline is searched by itself, as are all of its block.
 """
@@ -17,15 +18,19 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
+import operator
 import re
 from collections.abc import Sequence
 
 import regex
 
 from kagent import userpattern
+from kagent.preprocessors import jsontext
 
+CHOICES_MAX = 16
 TOGETHER_S = 0.2  # for a block; a pattern that takes longer goes line by line from then on
 
+_ENDS = operator.methodcaller("endswith", b"\n")
 _CLASSES = frozenset("dDwWsSb")
 _CONTROLS = frozenset("ntrfv")
 _GROUP = re.compile(r"\((?:\?:|\?P?<[A-Za-z_]\w*>)?(?!\?)")
@@ -40,6 +45,7 @@ class Shape:
     literal: bytes = b""
     is_literal: bool = False
     is_local: bool = False
+    choices: tuple[str, ...] = ()
 
 
 class Search:
@@ -49,6 +55,7 @@ class Search:
         """Take a pattern that is known to be right."""
         self.pattern = userpattern.UserPattern(text)
         self.shape = examine(text)
+        self._choices = [Search(one) for one in self.shape.choices]
         self._together: regex.Pattern[bytes] | None = None
         if self.shape.is_local and not self.shape.is_literal:
             self._together = regex.compile(b"(%b)[^\\n]*+" % text.encode(), regex.MULTILINE)
@@ -60,6 +67,10 @@ class Search:
             lines: Without line ends.
             text: The same, a newline between any two.
         """
+        if self._choices:
+            every = [choice.found_in(lines, text) for choice in self._choices]
+            every = [found for found in every if any(found)] or every[:1]
+            return every[0] if len(every) == 1 else list(map(_any, zip(*every, strict=True)))
         literal = self.shape.literal
         if literal and literal not in text:
             return [False] * len(lines)
@@ -105,29 +116,42 @@ class Search:
         return found
 
 
+def are_lines(records: Sequence[bytes], text: bytes) -> bool:
+    """Return whether each record, joined in `text`, ends with a newline and has no other one."""
+    return text.count(b"\n") == len(records) and all(map(_ENDS, records))
+
+
+def lines_of(records: Sequence[bytes]) -> tuple[Sequence[bytes], bytes]:
+    """Return records without line ends, and the same with a newline between any two."""
+    text = b"".join(records)
+    if records and are_lines(records, text):
+        if b"\r" in text:
+            text = text.replace(b"\r\n", b"\n")
+        text = text[:-1]
+        return text.split(b"\n"), text
+    lines = [jsontext.line_of(record) for record in records]
+    return lines, b"\n".join(lines)
+
+
+def _any(found: Sequence[bool | userpattern.Expired]) -> bool | userpattern.Expired:
+    if True in found:
+        return True
+    return userpattern.EXPIRED if userpattern.EXPIRED in found else False
+
+
 def examine(text: str) -> Shape:
     """Return what a pattern's text says of its matches; what is not understood says nothing."""
-    runs, is_local = [""], True
-    is_literal, has_choice, depth, at = True, False, 0, 0
+    runs, is_local, is_literal = [""], True, True
+    begins = [0]  # of the choices at the top
+    depth = at = 0
     while at < len(text):
-        character = text[at]
-        if character == "\\":
-            end = at + 2
-            atom = _escaped(text[at + 1 : end])
-            if atom is None:
-                return Shape()
-        elif character in "[(":
-            match = (_SET if character == "[" else _GROUP).match(text, at)
-            if match is None:
-                return Shape()
-            end, atom = match.end(), ""
-            depth += character == "("
-        elif character in "{*+?":
+        character, found = text[at], _atom(text, at)
+        if found is None:
             return Shape()
-        else:
-            end, atom = at + 1, "" if character in ").^$|" else character
-            depth -= character == ")"
-            has_choice |= character == "|" and depth == 0
+        end, atom = found
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "|" and depth == 0:
+            begins.append(end)
         count = _COUNT.match(text, end) if character not in "(|^" else None
         if depth == 0 and atom and (count is None or count[0] == "+"):
             runs[-1] += atom
@@ -139,8 +163,30 @@ def examine(text: str) -> Shape:
             is_literal = False
             runs.append("")
         at = end
-    literal = "" if has_choice else max(runs, key=len)
+    if len(begins) > 1:
+        return Shape(is_local=is_local, choices=_choices(text, begins) if is_local else ())
+    literal = max(runs, key=len)
     return Shape(literal.encode(), is_literal and bool(literal), is_local)
+
+
+def _atom(text: str, at: int) -> tuple[int, str] | None:
+    """Return where a part of a pattern ends, and the character that it means, if it is one."""
+    character = text[at]
+    if character == "\\":
+        atom = _escaped(text[at + 1 : at + 2])
+        return None if atom is None else (at + 2, atom)
+    if character in "[(":
+        match = (_SET if character == "[" else _GROUP).match(text, at)
+        return None if match is None else (match.end(), "")
+    if character in "{*+?":
+        return None
+    return at + 1, "" if character in ").^$|" else character
+
+
+def _choices(text: str, begins: Sequence[int]) -> tuple[str, ...]:
+    ends = [*(begin - 1 for begin in begins[1:]), len(text)]
+    choices = tuple(text[begin:end] for begin, end in zip(begins, ends, strict=True))
+    return choices if len(choices) <= CHOICES_MAX and all(choices) else ()
 
 
 def _escaped(character: str) -> str | None:

@@ -43,26 +43,27 @@ def card_numbers(text: bytes) -> list[credentials.Range]:
     """
     squeezed = text.translate(_DIGIT_AS_0, b" -")
     found: list[credentials.Range] = []
-    for start, end in _lines_with(text, squeezed, b"0" * _CARD_DIGITS[0]):
+    for start, end, _ in _lines_with(text, squeezed, b"0" * _CARD_DIGITS[0]):
         for numbers in _NUMBERS.finditer(text, start, end):
             if numbers.end() - numbers.start() >= _CARD_DIGITS[0]:
                 found += _cards_in(text, *numbers.span())
     return found
 
 
-def _lines_with(text: bytes, squeezed: bytes, needle: bytes) -> Iterator[credentials.Range]:
-    """Yield the lines of a text in whose squeezed form, of as many lines, a needle stands."""
-    at = squeezed.find(needle)
-    if at < 0:
+def _lines_with(text: bytes, shape: bytes, needle: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the lines of a text in whose shape, of as many lines, a needle stands, and how often.
+
+    Returns:
+        The line's range in the text, and how many needles there are that share no byte.
+    """
+    if needle not in shape:
         return
-    lengths = map(len, text.split(b"\n"))
-    ends = list(itertools.accumulate(lengths, lambda end, length: end + 1 + length, initial=-1))
-    line = seen = 0
-    while at >= 0:
-        line += squeezed.count(b"\n", seen, at)
-        yield ends[line] + 1, ends[line + 1]
-        seen = squeezed.find(b"\n", at)
-        at = squeezed.find(needle, seen) if seen >= 0 else -1
+    start = 0
+    for line, shown in zip(text.split(b"\n"), shape.split(b"\n"), strict=True):  # 0.1 us each
+        end = start + len(line)
+        if needle in shown:
+            yield start, end, shown.count(needle)
+        start = end + 1
 
 
 def _cards_in(text: bytes, start: int, end: int) -> Iterator[credentials.Range]:
@@ -153,6 +154,7 @@ def email_addresses(text: bytes) -> list[credentials.Range]:
 
 _OCTET = rb"(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]{1,2})"
 _IPV4 = re.compile(rb"%b(?:\.%b){3}(?!\.?[0-9])" % (_OCTET, _OCTET))
+_RUNS = re.compile(rb"[0-9]++(?:\.[0-9]++){3,}+")
 _HEXTET = rb"(?:[0-9A-Fa-f]{1,4}(?![0-9A-Za-z]|\.[0-9])|(?![0-9A-Fa-f]))"
 _IPV6 = re.compile(
     rb"(?:(?<![0-9A-Za-z])[0-9A-Fa-f]{1,4}|(?=::))(?::%b){2,}+(?::%b)?" % (_HEXTET, _IPV4.pattern)
@@ -171,18 +173,12 @@ def ip_addresses(text: bytes) -> list[credentials.Range]:
 
 
 def _ipv4_addresses(text: bytes) -> Iterator[credentials.Range]:
-    shape = text.translate(_DIGIT_AS_0)
-    at = shape.find(b"0.0")  # a search by a pattern would take four times as long
-    while at >= 0:
-        start = at - 2 if shape[at - 2 : at] == b"00" else at - (shape[at - 1 : at] == b"0")
-        start = max(0, start)
-        before = shape[max(0, start - 2) : start]
-        match = None
-        if not before.endswith(b"0") and before != b"0.":
-            match = _IPV4.match(text, start)
-        if match is not None:
-            yield match.span()
-        at = shape.find(b"0.0", at + 2 if match is None else match.end())
+    """Yield runs of digits between points, if there are four and each is a byte."""
+    for start, end, count in _lines_with(text, text.translate(None, _DIGITS), b"..."):
+        # There are no more of them than in its shape: the rest of the line is not searched.
+        for runs in itertools.islice(_RUNS.finditer(text, start, end), count):
+            if _IPV4.fullmatch(runs[0]):
+                yield runs.span()
 
 
 def _ipv6_address(match: re.Match[bytes]) -> credentials.Range | None:
