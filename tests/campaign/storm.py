@@ -1,8 +1,9 @@
 """The storm: rotations, kill -9, refused records and lost answers, all together.
 
 A writer puts numbered lines of one length into many files and renames them each second, inside the
-pattern. The real daemon ships them to the local service, which refuses a share of the records and
-loses a share of the answers, and is killed with SIGKILL and started again every few seconds.
+pattern. The real daemon ships them to the local service, which refuses a share of the records, one
+shard at a time all of them, and loses, cuts, garbles, delays or denies a share of the answers; it
+is killed with SIGKILL and started again every few seconds.
 
 Passed when every line arrived, when the duplicates are at most what explains them, and when the
 offsets in the database equal the sizes of the files. Explained are the records of lost answers,
@@ -32,6 +33,12 @@ from typing import Any
 LINE_BYTES = 200
 TICK_S = 0.05
 STREAM = "storm"
+SHARDS = 40
+OTHER_FAULTS = (
+    *("reset_share", "fail_early_share", "fail_share", "fail_late_share", "truncate_share"),
+    *("slow_share", "redirect_share", "garble_share", "miscount_share", "bloat_share"),
+    "stale_share",
+)
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
@@ -66,6 +73,7 @@ def main() -> int:
     is_good = (
         figures["lost"] == 0
         and figures["duplicated"] <= figures["explained"]
+        and (options.kill_every or figures["duplicated"] == figures["explained"])
         and not figures["offsets_wrong"]
         and figures["exit_code"] == 0
     )
@@ -83,6 +91,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--kill-every", type=float, default=3.0, help="seconds; 0: never")
     parser.add_argument("--refuse-share", type=float, default=0.02)
     parser.add_argument("--lose-share", type=float, default=0.01)
+    parser.add_argument(
+        "--other-shares", type=float, default=0.003, help="of calls, for each other fault"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--deadline", type=float, default=180.0, help="seconds in all")
     parser.add_argument("--keep", action="store_true", help="keep the directory")
@@ -102,11 +113,15 @@ def run(options: argparse.Namespace, root: pathlib.Path) -> dict[str, Any]:
         writer.start()
         started = time.monotonic()
         next_kill = started + options.kill_every
+        turn = 0
         while not is_over(writer, ready, root, options.lines):
             if time.monotonic() > deadline:
                 break
             if daemon.poll() is not None:
                 raise SystemExit(f"the daemon ended by itself: {daemon.returncode}; see {root}")
+            if time.monotonic() - started > turn:
+                turn += 1
+                set_faults(ready, faults_of(options, turn))
             if options.kill_every and time.monotonic() >= next_kill and writer.is_alive():
                 kills.append(kill(daemon, root, ready))
                 daemon = start_daemon(config, root)
@@ -115,7 +130,7 @@ def run(options: argparse.Namespace, root: pathlib.Path) -> dict[str, Any]:
         seconds = time.monotonic() - started
         daemon.send_signal(signal.SIGTERM)
         exit_code = daemon.wait(60)
-        final = counts(ready)
+        final, drawn = counts(ready), all_counts(ready)["faults"]
     finally:
         writer.stop()
         daemon.kill()
@@ -131,6 +146,7 @@ def run(options: argparse.Namespace, root: pathlib.Path) -> dict[str, Any]:
         "explained_by_lost_answers": final["records_answer_lost"],
         "explained_by_kills": [one.explained for one in kills],
         "refused": final["records_refused"],
+        "faults": drawn,
         "files": len(list(files_of(root))),
         "offsets_wrong": wrong,
         "seconds": round(seconds, 1),
@@ -149,15 +165,39 @@ def is_over(writer: Writer, ready: dict[str, Any], root: pathlib.Path, lines: in
 
 def start_service(options: argparse.Namespace) -> subprocess.Popen[str]:
     """Start the local service with its faults, in a process of its own."""
-    faults = {"refuse_share": options.refuse_share, "lose_share": options.lose_share}
     return subprocess.Popen(
         [
-            *(sys.executable, "-m", "kagent.local", "--stream", f"{STREAM}=40", "--no-keep"),
-            *("--seed", str(options.seed), "--faults", json.dumps(faults)),
+            *(sys.executable, "-m", "kagent.local", "--stream", f"{STREAM}={SHARDS}", "--no-keep"),
+            *("--seed", str(options.seed), "--faults", json.dumps(faults_of(options, 0))),
         ],
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+def faults_of(options: argparse.Namespace, turn: int) -> dict[str, Any]:
+    """Return everything that goes wrong at once; in each turn another shard is full.
+
+    Every second turn refused records are called internal failures.
+    """
+    others = dict.fromkeys(OTHER_FAULTS, options.other_shares)
+    return {
+        **others,
+        "refuse_share": options.refuse_share,
+        "refuse_code": "InternalFailure" if turn % 2 else "",
+        "botch_share": options.other_shares,
+        "lose_share": options.lose_share,
+        "slow_s": 0.5,
+        "throttle_shards": [f"shardId-{turn % SHARDS:012d}"] if options.other_shares else [],
+    }
+
+
+def set_faults(ready: dict[str, Any], faults: dict[str, Any]) -> None:
+    """Replace the faults of the running service."""
+    request = urllib.request.Request(
+        f"{ready['endpoint_url']}/_local/faults", json.dumps(faults).encode(), method="POST"
+    )
+    urllib.request.urlopen(request, timeout=10).close()
 
 
 def start_daemon(config: pathlib.Path, root: pathlib.Path) -> subprocess.Popen[bytes]:
@@ -296,9 +336,15 @@ def read_rows(root: pathlib.Path) -> list[sqlite3.Row]:
 
 def counts(ready: dict[str, Any]) -> dict[str, Any]:
     """Return what the service counted for the stream."""
+    found: dict[str, Any] = all_counts(ready)["streams"][STREAM]
+    return found
+
+
+def all_counts(ready: dict[str, Any]) -> dict[str, Any]:
+    """Return all that the service counted."""
     url = f"{ready['endpoint_url']}/_local/counts"
     with urllib.request.urlopen(url, timeout=10) as answer:
-        found: dict[str, Any] = json.load(answer)["streams"][STREAM]
+        found: dict[str, Any] = json.load(answer)
         return found
 
 
