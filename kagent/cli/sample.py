@@ -72,7 +72,7 @@ def run(config_option: str | None, wish: Wish, environ: Mapping[str, str]) -> in
         errors.ConfigError: the configuration is wrong; nothing was printed.
         click.UsageError: the sample or the flow cannot be told.
     """
-    with stdout_for_data() as out, contextlib.ExitStack() as stack:
+    with stdout_for_data(is_last=True) as out, contextlib.ExitStack() as stack:
         loaded = config.load(config.default_path(config_option, environ), environ)
         fd, path = _opened(wish.sample, stack)
         flow = choose_flow(loaded, wish, path)
@@ -239,8 +239,13 @@ def _spooled(file: BinaryIO) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def stdout_for_data() -> Iterator[BinaryIO]:
-    """Give stdout to data alone: whatever else is written there meanwhile goes to stderr."""
+def stdout_for_data(*, is_last: bool = False) -> Iterator[BinaryIO]:
+    """Give stdout to data alone: whatever else is written there meanwhile goes to stderr.
+
+    Args:
+        is_last: Nothing more is to be written: what threads and exit handlers of others print
+            until the process ends goes to stderr, too.
+    """
     out, err = sys.stdout, sys.stderr
     out.flush()
     try:
@@ -259,6 +264,7 @@ def stdout_for_data() -> Iterator[BinaryIO]:
             yield data
     finally:
         out.flush()
-        os.dup2(kept, 1)
+        if not is_last:
+            os.dup2(kept, 1)
         with contextlib.suppress(BrokenPipeError):
             data.close()

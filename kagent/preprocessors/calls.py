@@ -108,7 +108,14 @@ def _checked(
     if not one.is_built_in:  # a copy: what it does to its arguments must not be done to ours
         records = list(records)
         starts, ends = tuple(context.starts), tuple(context.ends)
-        context = dataclasses.replace(context, starts=starts, ends=ends, columns={})
+        context = dataclasses.replace(
+            context,
+            starts=starts,
+            ends=ends,
+            captured=dict(context.captured),
+            header=tuple(context.header),
+            columns={},
+        )
     count = len(records)
     try:
         found = one.preprocessor(records, context)
