@@ -107,6 +107,7 @@ class Tail:
         self._line_end: _LineEnd | None = None
         self.header: list[bytes] = []  # the lines that `header_lines` skips, once they are known
         self._header_end: int | None = None
+        self._hole_end = -1  # where the NULs end that it begins with, if any were dropped
         self._ends_in_nuls = False  # the bytes that were searched last are NULs to the file's end
         is_framed = rules.frame.digest != ""
         self._framer = framing.Framer(tail_id, rules) if is_framed else None
@@ -410,6 +411,11 @@ class Tail:
     ) -> split.Split | None:
         """Split a block that was read at the position, as far as its bytes say what they are."""
         start, end = block.start, block.start + len(block.data)
+        if start == self._hole_end and self._has_no_nuls:
+            nuls = len(block.data) - len(block.data.lstrip(b"\0"))
+            if nuls and not self._ends_in(start + nuls):  # truncated again, written on behind
+                self._hole_end += nuls
+                return self._drop_rest(start, block.data[:nuls], now)
         self._ends_in_nuls = (
             region_end is None and block.data.endswith(b"\0") and self._ends_in(end)
         )
@@ -487,6 +493,7 @@ class Tail:
             self._framer.begin(self._files.read(self.handle, end, framing.HEAD_BYTES))
             self._header_end = 0
         self._note_head(0, bytes(min(end, model.FINGERPRINT_BYTES_MAX)))
+        self._hole_end = end
         chunk = model.Chunk(self.tail_id, [], [], [], 0, end, end, now)
         self._note_issued(chunk, bytes(min(end, model.FRONTIER_BYTES_MAX)))
         return split.Split(chunk)

@@ -307,7 +307,7 @@ class World:
             self.has_raced
             or self.fault
             or self.profile.operation_s
-            or self.flow.roster._is_unpacking
+            or self.flow.roster._recovery.is_unpacking
         ):
             before = self._progress()
             if self._checked_step() <= self.clock.now and self._progress() == before:

@@ -1,0 +1,356 @@
+"""What became of files: the copies, generations and archives in which their rest is.
+
+The life of a file goes on elsewhere when it was truncated, or when no scan sees it any more. Asks
+`copies` what a new file is before a byte of it is read, and `lost` where the rest of a file is, at
+each scan; lets tails and rows go on in what was found, and gives up, with an error that names the
+offset, what was looked for long enough.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable, Collection, Sequence
+
+from kagent import (
+    copies,
+    discovery,
+    generations,
+    kept,
+    lost,
+    model,
+    opening,
+    options,
+    resting,
+    retired,
+    scanning,
+    sightings,
+    tail,
+    tails,
+    tracking,
+)
+
+LOST_WAIT_S = 3600.0  # how long a file that is missing at start-up is looked for
+ASK_AGAIN_S = 1.0  # what is held is asked again after so long
+
+_log = logging.getLogger("kagent.flow")
+_Open = Callable[[tracking.Start | tracking.Resume, float], tail.Tail | None]
+
+
+@dataclasses.dataclass(slots=True)
+class _Missing:
+    """Since when, and in how many scans, the file of a checkpoint was not seen."""
+
+    since: float
+    wait_s: float  # until it is given up
+    scans: int = 0
+
+
+class Recovery:
+    """Finds the rest of one flow's files; owned by its roster."""
+
+    def __init__(
+        self,
+        flow: str,
+        source: discovery.SourceOptions,
+        files: model.Files,
+        clock: model.Clock,
+        opener: opening.Opener,
+        faults: opening.Faults,
+        tails_: tails.Tails,
+        rows: kept.Rows,
+        resting_: resting.Resting,
+        retired_: retired.Retired,
+        base_of: Callable[[str], str],
+        open_: _Open,
+    ) -> None:
+        """Look for nothing yet."""
+        self.abandoned_bytes = 0
+        self.is_scanned = False  # a scan was done: what is missing from now on was there
+        self.is_unpacking = False  # a compressed file is on its way to where it is read
+        self.doubtful: dict[str, None] = {}  # rows whose files may be missing
+        self.missing: dict[str, _Missing] = {}  # rows whose files no scan sees, by tail_id
+        self._unproven: list[lost.LostFile] = []  # resumed at 0: they may be other files now
+        self.seen: Collection[model.FileIdentity] = ()  # every file that scans saw
+        self.seen_at = sightings.Sightings()
+        rotated = generations.Rotated.of(source.rotated)
+        self._flow = flow
+        self._rotate_wait_s = source.rotate_wait
+        self._reads_compressed = source.read_compressed
+        self._opener = opener
+        self._faults = faults
+        self._tails = tails_
+        self._rows = rows
+        self._resting = resting_
+        self._retired = retired_
+        self._base_of = base_of
+        self._open = open_
+        self._copies = copies.Copies(files, rotated, tails_.all, tails_.truncated)
+        self._searcher = lost.Searcher(rotated, files, clock, opener)
+
+    def search(self, scan: scanning.ScanResult, inherited: Collection[str], now: float) -> None:
+        """Look for the rest of truncated and missing files, and give up what is not found."""
+        self._note_missing(scan, inherited, now)
+        is_clean = self._look_for_copies(now)
+        files = [
+            lost.LostFile(one.facts(), one.base, one.known_end)
+            for one in self._tails.truncated.values()
+            if not one.is_spent
+        ]
+        files += [
+            lost.LostFile(self._rows[tail_id], self._base_of(self._rows[tail_id].paths[0]))
+            for tail_id, missing in self.missing.items()
+            if missing.scans > 1 or not self._rows[tail_id].paths
+        ]
+        files += self._unproven
+        files.sort(key=lambda one: one.checkpoint.mtime_ns)
+        search = self._searcher.search(files, self._is_ours, self._rows.located)
+        after = ""
+        for finding in search.findings:
+            one = self._take_in(finding, now)
+            if one is None:
+                self._searcher.retry()
+                is_clean = False  # what was found is not given up
+            else:
+                one.after, after = "" if finding.is_its else after, one.tail_id
+        if search.is_clean and is_clean:
+            self._unproven.clear()
+            self._give_up(now)
+
+    def _note_missing(
+        self, scan: scanning.ScanResult, inherited: Collection[str], now: float
+    ) -> None:
+        """Note which checkpoints have no file: their files are renamed, copied or deleted."""
+        missing = {}
+        for tail_id in list(self.doubtful):
+            row = self._rows.get(tail_id)
+            if row is None or row.is_done or self._is_there(row):
+                del self.doubtful[tail_id]
+                continue
+            if tail_id in inherited or any(map(scan.may_hide, row.paths)):
+                continue
+            wait_s = self._rotate_wait_s if self.is_scanned else LOST_WAIT_S
+            known = self.missing.get(row.tail_id, _Missing(now, wait_s))
+            known.scans += 1
+            missing[row.tail_id] = known
+        self.missing = missing
+
+    def _take_in(self, finding: lost.Finding, now: float) -> tail.Tail | None:
+        """Read on in what a search found; None if it is not as it was seen any more."""
+        source, decision = finding.lost.checkpoint, finding.decision
+        if source.tail_id in self._tails.all and isinstance(decision, tracking.Resume):
+            start = tracking.Start(decision.sightings, is_first_scan=False)
+            copy = self._opener.open(start, now)
+            if copy is None:
+                return None
+            self._leave(copy, source.paths, finding.lost.base, now)
+            return self._go_on_in(copy, decision, now)
+        one = self._open(decision, now)
+        if one is None:
+            return None
+        where = options.printable(decision.sightings[0].path)
+        self._leave(one, source.paths, finding.lost.base, now)
+        self._tails.say(
+            logging.INFO, "generation found", one, f"at={where} position={one.position}"
+        )
+        if finding.is_its and isinstance(decision, tracking.Start):
+            one.is_known = True
+            self._spend(source.tail_id)
+        elif isinstance(decision, tracking.Start):
+            self._spend_likeliest(one)
+        return one
+
+    def reopen(self, room: int, now: float) -> None:
+        """Read on in retired files that grew: nobody told their writer."""
+        for resume, base in self._retired.look(self._is_ours):
+            if room <= 0 or resume.checkpoint.tail_id not in self._rows:
+                continue
+            one = self._open(resume, now)
+            if one is not None:
+                room -= 1
+                self._leave(one, resume.checkpoint.paths, base, now)
+
+    def _leave(self, one: tail.Tail, paths: tuple[str, ...], base: str, now: float) -> None:
+        """Note that an open file is an older generation of one that was followed at `paths`."""
+        one.state, one.left, one.scans_unseen = "left", now, 2
+        one.paths, one.base = paths, base
+        one.is_changed = True
+
+    def _spend_likeliest(self, one: tail.Tail) -> None:
+        """Take a generation for what a file held that was truncated before a byte was read."""
+        for old in self._tails.truncated.values():
+            is_likely = old.position == 0 and old.lost_bytes == one.size
+            if is_likely and not old.is_spent and old.paths == one.paths:
+                self._spend(old.tail_id)
+                return
+
+    def _spend(self, tail_id: str) -> None:
+        """Look for a lost file no more: its rest is read from elsewhere, or given up."""
+        if tail_id in self._tails.all:
+            one = self._tails.all[tail_id]
+            one.is_spent = one.is_changed = True
+            self._tails.end_truncated(one)
+        elif tail_id in self._rows:
+            self._rows.keep(dataclasses.replace(self._rows[tail_id], is_done=True))
+            self.missing.pop(tail_id, None)
+
+    def _give_up(self, now: float) -> None:
+        """Look no more for what was not found for so long, and say which bytes are lost."""
+        for one in list(self._tails.truncated.values()):
+            if not one.is_spent and now - one.left >= self._rotate_wait_s:
+                self._abandon(one.paths, one.position, one.lost_bytes)
+                self._spend(one.tail_id)
+        for tail_id, missing in list(self.missing.items()):
+            row = self._rows.get(tail_id)  # none if it was found in this scan
+            if row is not None and now - missing.since >= missing.wait_s:
+                self._abandon(row.paths, row.offset, row.size - row.offset)
+                self._spend(tail_id)
+
+    def _abandon(self, paths: tuple[str, ...], offset: int, count: int) -> None:
+        if count > 0:
+            self.abandoned_bytes += count
+            _log.error(
+                "bytes lost flow=%s path=%s offset=%d bytes=%d; the file was truncated or deleted "
+                "before they were read, and no copy of it was found",
+                self._flow,
+                options.printable(paths[0]),
+                offset,
+                count,
+            )
+
+    def _look_for_copies(self, now: float) -> bool:
+        """Let what was truncated go on in new files; return whether each could be looked at."""
+        is_clean = True
+        for one in list(self._tails.busy.values()):
+            if one.position or one.is_known or not one.size or one.handle is None:
+                continue
+            if one.asked != (one.size, self._tails.upheavals):
+                answer = self._ask(one, now)
+                is_clean = is_clean and answer is not None
+                if answer is not None and isinstance(answer.decision, tracking.Resume):
+                    self._go_on_in(one, answer.decision, now)
+        return is_clean
+
+    def may_read(self, one: tail.Tail, now: float) -> bool:
+        """Return whether a file of which nothing was read is no copy; decide if it is one."""
+        if one.is_known:
+            return True
+        is_asked = one.asked == (one.size, self._tails.upheavals)
+        if is_asked and now - one.held < ASK_AGAIN_S:
+            return False
+        answer = self._ask(one, now)
+        if answer is None:
+            self.is_unpacking = self.is_unpacking or self._copies.is_pending
+            return False
+        if isinstance(answer.decision, tracking.Resume):
+            self._go_on_in(one, answer.decision, now)
+            return False
+        if isinstance(answer.decision, tracking.Hold) and not self._is_hold_over(
+            one, answer.decision, now
+        ):
+            one.held = now
+            return False
+        one.is_known = True
+        for tail_id in answer.alike:
+            self._spend(tail_id)
+        if one.is_packed and one.state == "followed" and not self._reads_compressed:
+            self.ignore_compressed(self.seen_at.of([one.identity]) or one.sightings())
+            self._tails.give_back(one)
+            return False
+        return True
+
+    def _ask(self, one: tail.Tail, now: float) -> copies.Answer | None:
+        if self._tails.guard(one, functools.partial(one.poll, now), now) is None:
+            return None
+        while True:
+            try:
+                answer = self._tails.guard(
+                    one, lambda: self._copies.ask(one, self._rows, self._is_there), now
+                )
+            except copies.SourceTruncatedError as error:
+                self._tails.truncate(error.source, now)
+                if error.source.state != "truncated":
+                    return None  # it cannot be read now
+            else:
+                if answer is not None:
+                    one.asked = (one.size, self._tails.upheavals)
+                return answer
+
+    def _is_hold_over(self, one: tail.Tail, hold: tracking.Hold, now: float) -> bool:
+        """Return whether what may be a copy under way stood still for too long."""
+        sources = [
+            self._tails.all[tail_id] for tail_id in hold.sources if tail_id in self._tails.all
+        ]
+        if any(source.state == "left" for source in sources):
+            return False  # when such a source is retired, there is an answer
+        return now - one.grown >= copies.HOLD_S
+
+    def _go_on_in(
+        self, copy: tail.Tail, decision: tracking.Resume, now: float
+    ) -> tail.Tail | None:
+        """Let the source of a copy go on in it; None if the copy cannot be read now."""
+        row = decision.checkpoint
+        live = self._tails.all.get(row.tail_id)
+        if live is not None and not decision.is_rolled_back:
+            live.move_to(copy)
+            one = live
+            del self._tails.truncated[one.tail_id]
+        else:
+            try:
+                one = self._opener.go_on(copy, decision, now)
+            except (OSError, tail.TruncatedError):
+                return None
+            one.is_durable = not decision.is_rolled_back
+            one.is_known = True
+            if not decision.is_rolled_back:
+                self._rows.take(row.tail_id)
+                self.missing.pop(row.tail_id, None)
+        if copy.tail_id in self._tails.all:
+            self._tails.drop(copy)
+        self._rows.forget(copy.tail_id)
+        self._tails.add(one)
+        self._tails.say(
+            logging.INFO, "copy found", one, f"position={one.position} size={one.size}"
+        )
+        return one
+
+    def _is_there(self, row: model.Checkpoint) -> bool:
+        """Return whether the file of a checkpoint is where it was, and only not open."""
+        return (
+            row.identity in self.seen
+            and not row.was_unlinked
+            and row.identity not in self._tails.by_identity
+        )
+
+    def _is_ours(self, identity: model.FileIdentity) -> bool:
+        """Return whether a file is open, or has a path that the flow's patterns match."""
+        is_seen = identity in self.seen and not self._resting.is_ignored(identity)
+        return is_seen or identity in self._tails.by_identity
+
+    def ignore_compressed(self, sightings: Sequence[model.Sighting]) -> None:
+        """Leave a compressed file alone until it changes: it continues nothing."""
+        self._resting.ignore(sightings)
+        self._faults.report(
+            sightings[0].path,
+            "is compressed, and continues no file that is known; hint: read_compressed: true, "
+            "or leave it out with exclude",
+        )
+
+    def is_unwanted(self, sightings: Sequence[model.Sighting]) -> bool:
+        """Return whether a new file is compressed, and certainly nobody's rest."""
+        if self._reads_compressed or not self._opener.is_compressed(sightings[0]):
+            return False
+        unpacked = self._opener.unpacked(sightings[0])
+        if unpacked is None:
+            return True
+        paths = tuple(one.path for one in sightings)
+        return not self._copies.may_continue(unpacked, paths, self._rows)
+
+    def doubt(self, row: model.Checkpoint, base: str) -> None:
+        """Note that a file goes on from 0, where nothing proves that it is the one it was."""
+        self._unproven.append(lost.LostFile(row, base, is_open=True))
+
+    def note_read(self, one: tail.Tail) -> None:
+        """Take in a tail of which something was read."""
+        self._copies.note(one)

@@ -1,0 +1,172 @@
+"""The open files of one flow, and those that were truncated: one tail for each of them.
+
+Law: of each file that is open there is one tail, found by tail_id and by identity. Whoever does
+something to a tail wakes it: a tail that is not *busy* is at the end of its file, with all of it
+settled and saved, and has nothing to do until its size or a sighting changes. Whatever is done
+with a file goes through `guard`: a fault of it is its own, a truncation begins a new tail.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from kagent import kept, model, opening, options, tail
+
+HOT_FOR_S = 10.0  # a file that grew within so long is looked at more often
+
+_log = logging.getLogger("kagent.flow")
+_T = TypeVar("_T")
+
+
+class Tails:
+    """Every tail of one flow; owned by its roster."""
+
+    def __init__(
+        self,
+        flow: str,
+        final_line_s: float | None,
+        files: model.Files,
+        opener: opening.Opener,
+        faults: opening.Faults,
+        rows: kept.Rows,
+    ) -> None:
+        """Have none."""
+        self.all: dict[str, tail.Tail] = {}
+        self.by_identity: dict[model.FileIdentity, tail.Tail] = {}  # but for truncated ones
+        self.truncated: dict[str, tail.Tail] = {}
+        # Every tail that may have something to do, the one whose turn it is to be read first.
+        self.busy: collections.OrderedDict[str, tail.Tail] = collections.OrderedDict()
+        # Files of which the last scan did not say all: the next one looks at them again.
+        self.undecided: dict[model.FileIdentity, None] = {}
+        self.saved_in: dict[str, int] = {}  # by tail_id: the snapshot that made it durable
+        self.upheavals = 0  # files that were truncated or let go: what is a copy may differ since
+        self._flow = flow
+        self._final_line_s = final_line_s
+        self._files = files
+        self._opener = opener
+        self._faults = faults
+        self._rows = rows
+        # All that are not busy, their handles and sizes; None when one became busy, or rests.
+        self._idle: tuple[list[tail.Tail], list[int], list[int]] | None = None
+
+    def clear(self) -> None:
+        """Have none any more."""
+        self.all.clear()
+        self.truncated.clear()
+        self.by_identity.clear()
+        self.busy.clear()
+        self._idle = None
+
+    def add(self, one: tail.Tail) -> None:
+        """Take in a tail of a file that is open."""
+        self.all[one.tail_id] = one
+        self.by_identity[one.identity] = one
+        self.undecided[one.identity] = None  # it may have no path any more
+        self.wake(one)
+
+    def drop(self, one: tail.Tail) -> None:
+        """Follow a tail no more; the next scan says what its file is, if it sees one."""
+        self.undecided[one.identity] = None
+        del self.all[one.tail_id]
+        self.truncated.pop(one.tail_id, None)
+        if self.by_identity.get(one.identity) is one:
+            del self.by_identity[one.identity]
+        self.busy.pop(one.tail_id, None)
+        self._idle = None
+
+    def wake(self, one: tail.Tail) -> None:
+        """Note that a tail may have something to do."""
+        if one.tail_id not in self.busy:
+            self.busy[one.tail_id] = one
+            self._idle = None
+
+    def wake_grown(self, now: float) -> None:
+        """Wake the tails whose files have another size than they had: 0.3 us a file."""
+        if self._idle is None:
+            idle = [one for one in self.all.values() if one.tail_id not in self.busy]
+            handles = [one.handle for one in idle if one.handle is not None]
+            self._idle = idle, handles, [one.size for one in idle]
+        idle, handles, known = self._idle
+        try:
+            sizes = self._files.sizes(handles)
+        except OSError:  # of one of them: each is asked by itself, and its fault is its own
+            for one in idle:
+                self.guard(one, functools.partial(one.poll, now), now)
+                self.wake(one)
+            return
+        if sizes != known:
+            for one, size in zip(idle, sizes, strict=True):
+                if size != one.size:
+                    self.wake(one)
+
+    def rest(self, now: float) -> None:
+        """Find out which tails have nothing to do any more."""
+        for one in list(self.busy.values()):
+            if (
+                one.is_at_rest
+                and not self.is_hot(one, now)
+                and (one.unread_bytes == 0 or self._final_line_s is None)
+                and one.tail_id not in self.saved_in
+            ):
+                del self.busy[one.tail_id]
+                self._idle = None
+
+    def is_hot(self, one: tail.Tail, now: float) -> bool:
+        """Return whether a file grew lately, and is likely to do so again."""
+        return one.has_grown and now - one.grown < HOT_FOR_S
+
+    def guard(self, one: tail.Tail, act: Callable[[], _T], now: float) -> _T | None:
+        """Do something with a file; a fault of it is its own, a truncation begins a new tail."""
+        try:
+            return act()
+        except tail.TruncatedError:
+            self.truncate(one, now)
+        except tail.CompressedError:
+            self.give_back(one)  # the next scan opens it as what it is
+        except OSError as error:
+            self._faults.report(one.paths[0], f"cannot read: {error.strerror}")
+        return None
+
+    def truncate(self, old: tail.Tail, now: float) -> None:
+        """Read a truncated file from 0 as a new tail; the old one lives until it is settled."""
+        try:
+            new = self._opener.restart(old, now)
+        except OSError as error:
+            self._faults.report(old.paths[0], f"cannot read: {error.strerror}")
+            return
+        new.state, new.left, new.is_unlinked = old.state, old.left, old.is_unlinked
+        new.scans_unseen, new.is_known = old.scans_unseen, True
+        old.state, old.handle, old.left = "truncated", None, now
+        old.is_unlinked = old.is_changed = True  # its content is in this inode no more
+        self.say(
+            logging.INFO,
+            "file truncated",
+            old,
+            f"position={old.position} size={new.size} bytes_not_read={old.lost_bytes}",
+        )
+        self.upheavals += 1
+        self.truncated[old.tail_id] = old
+        self.wake(old)
+        self.add(new)
+        self.end_truncated(old)
+
+    def end_truncated(self, one: tail.Tail) -> None:
+        """Forget a truncated tail of which nothing is under way or looked for any more."""
+        if one.state == "truncated" and one.is_spent and one.ledger.is_settled:
+            self.drop(one)
+            self._rows.forget(one.tail_id)
+
+    def give_back(self, one: tail.Tail) -> None:
+        """Close a file of which nothing was read; nobody needs its row."""
+        one.close()
+        self.drop(one)
+        self._rows.forget(one.tail_id)
+
+    def say(self, level: int, what: str, one: tail.Tail, more: str) -> None:
+        """Log what happened to a file."""
+        path = options.printable(one.paths[0])
+        _log.log(level, "%s flow=%s path=%s %s", what, self._flow, path, more)
