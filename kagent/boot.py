@@ -10,7 +10,10 @@ nothing, and changes no id.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+
+_log = logging.getLogger("kagent.agent")
 
 _NAME = "boot_id"
 _KERNELS = "/proc/sys/kernel/random/boot_id"
@@ -32,9 +35,15 @@ class Boot:
     def remember(self) -> None:
         """Note durably that the state is used in this start.
 
-        Raises:
-            OSError: as the system says; then the next start of kagent takes it for another.
+        Where there is no room for it, the next start of kagent takes it for another: ids are
+        renewed once more, and nothing else.
         """
+        try:
+            self._write()
+        except OSError as error:
+            _log.warning("start of the machine not noted path=%s error=%s", self._path, error)
+
+    def _write(self) -> None:
         directory = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pathlib
 
+import pytest
+
 from kagent import boot
 
 
@@ -43,3 +45,16 @@ def test_in_doubt_it_is_another(tmp_path: pathlib.Path) -> None:
 def test_the_kernel_names_its_start() -> None:
     """On every Linux, in containers too."""
     assert boot._text(boot._KERNELS)
+
+
+def test_without_room_it_stays_another(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The daemon starts all the same."""
+    (tmp_path / "boot_id").mkdir()
+    one = begin(tmp_path, "first")
+
+    one.remember()
+
+    assert one.is_another
+    assert "start of the machine not noted" in caplog.text
