@@ -185,3 +185,52 @@ def test_log_is_read_whatever_its_name(
     assert all(message.isprintable() and message.isascii() for message in caplog.messages)
     os.rename(path, path + b".1")
     assert [] == host.run()
+
+
+# --- searches -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_search_for_a_generation_is_harmed_by_nothing_planted(
+    host: Host, plant: Callable[[str], None], when: str
+) -> None:
+    """Under a name that `rotated` means, there already or put there before it is opened."""
+    good = host.write("logs/web/good.log", b"x" * 1100)
+    host.start()
+    host.run()
+    host.stop()
+    host.write("logs/web/good.log", b"rest")
+    good.rename(f"{good}.2")
+    host.write("logs/web/good.log", b"new")
+    bad = pathlib.Path(f"{good}.1")
+    if when == "before":
+        plant(str(bad))
+    else:
+        bad.write_bytes(b"bad\n")
+
+        def replace(path: str) -> None:
+            if path == str(bad) and bad.is_file() and not bad.is_symlink():
+                bad.unlink()
+                plant(str(bad))
+
+        host.files.before_open = replace  # type: ignore[attr-defined]
+    host.start()
+
+    assert sorted(lines([b"rest", b"new"])) == sorted(host.run(30.0))
+
+
+def test_search_does_not_leave_through_a_directory_that_became_a_link(host: Host) -> None:
+    """The directory of a lost file was swapped: what the link leads to is nobody's generation."""
+    good = host.write("logs/web/good.log", b"x" * 1100)
+    host.start()
+    host.run()
+    host.stop()
+    shutil.copy(good, host.directory / "secret/good.log.1")
+    with (host.directory / "secret/good.log.1").open("ab") as file:
+        file.write(b"secret\n")
+    shutil.rmtree(host.directory / "logs/web")
+    os.symlink(host.directory / "secret", host.directory / "logs/web")
+    host.start()
+
+    assert [] == host.run(30.0)
