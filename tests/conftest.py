@@ -11,9 +11,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 MACHINE = ("needs root", "this machine does not")
+
+# How long an example takes says something of the machine, and nothing of the code.
+hypothesis.settings.register_profile("kagent", deadline=None)
+hypothesis.settings.load_profile("kagent")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
