@@ -142,6 +142,18 @@ def test_refused_records_are_named_by_index_code_and_shard(
     assert {SHARD: 3} == receipt.shards
 
 
+def test_shards_that_are_no_text_are_not_known(
+    server: CannedServer, stream: kinesis.KinesisDestination
+) -> None:
+    """Nothing but statistics depends on them."""
+    server.answer({"FailedRecordCount": 1, "Records": [THROTTLED, {**TAKEN, "ShardId": [1]}]})
+
+    receipt = stream.put(batch(2))
+
+    assert 1 == len(receipt.refused)
+    assert {} == receipt.shards
+
+
 def test_firehose_refusals_are_named_too(
     server: CannedServer, delivery_stream: firehose.FirehoseDestination
 ) -> None:

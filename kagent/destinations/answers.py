@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -114,6 +115,7 @@ def are_all_accepted(body: bytes, sent: int, form: Form) -> bool:
         and body.endswith(b"}")
         and body.count(receipt) == sent
         and body.count(b"{") == sent + 1
+        and body.count(b"}") == sent + 1
         # One letter is looked for at once, at memory speed, and is in no success of Kinesis.
         and (b"E" not in body or b'"ErrorCode"' not in body)
         and body.count(receipt + b'"') == 0
@@ -139,8 +141,8 @@ def judged(answer: Mapping[str, Any], sent: int, form: Form) -> Judged:
     if not set(map(type, entries)) <= {dict}:
         raise verdicts.of_nonsense("results that are no objects")
     # Columns: with 1 % refused nearly every answer comes here, and 500 results are 60 us.
-    codes = [entry.get("ErrorCode") for entry in entries]
-    receipts = [entry.get(form.accepted_by) for entry in entries]
+    codes = list(map(dict.get, entries, itertools.repeat("ErrorCode")))
+    receipts = list(map(dict.get, entries, itertools.repeat(form.accepted_by)))
     refused = tuple(
         model.Refusal(index, str(code), _shard(entries[index]))
         for index, code in enumerate(codes)
@@ -154,9 +156,11 @@ def judged(answer: Mapping[str, Any], sent: int, form: Form) -> Judged:
         )
     if not refused:
         return Judged()
-    names = [str(entry.get("ShardId", "")) for entry in entries if not entry.get("ErrorCode")]
-    shards = collections.Counter(filter(None, [*names, *(one.shard for one in refused)]))
-    return Judged(refused, dict(shards))
+    names = list(map(dict.get, entries, itertools.repeat("ShardId")))
+    if not set(map(type, names)) <= {str, type(None)}:
+        return Judged(refused)
+    names += [one.shard for one in refused]
+    return Judged(refused, dict(collections.Counter(filter(None, names))))
 
 
 def _error_in(answer: http1.Answer, parsed: Any) -> Mapping[str, Any]:
