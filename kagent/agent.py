@@ -127,6 +127,7 @@ class Agent:
         self._watch.set_directories(self._flows.directories)
         if not self._is_ready and self._flows.is_ready:
             self._is_ready = True
+            system.give_back_memory()
             self._notify.ready(self._status())
             _log.info("ready flows=%d", len(self._flows.conditions))
         self._ping()
