@@ -39,7 +39,7 @@ campaign: $(VENV)/.dev  ## A million lines under each packing, through all fault
 	$(BIN)/python tests/campaign/rotations.py
 
 bench: $(VENV)/.dev  ## CPU and memory, of lines, files and preprocessors, beside plain ways
-	$(BIN)/python tests/benchmarks/throughput.py $(ARGS)
+	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
 	$(BIN)/python tests/benchmarks/scale.py $(SCALE_ARGS)
 	$(BIN)/python tests/benchmarks/preprocessing.py
 
