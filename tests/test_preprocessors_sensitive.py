@@ -151,6 +151,7 @@ JWT = b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc_-d"
             [b'Digest username="x", response="y"'],
         ),
         (b"BEARER  tok", [b"tok"]),
+        (b"{:authorization => 'Basic YTpi'}", [b"YTpi"]),
         (b"a=Bearer%20tok&b", [b"tok"]),
         (b"?access_token=t0k&x=1", [b"t0k"]),
         (b'{"token_type":"bearer","refresh_token":"r"}', [b"r"]),

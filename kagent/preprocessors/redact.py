@@ -167,7 +167,7 @@ class Redact(stage.Stage):
         else:
             ranges = _merged(_whole_characters(record, *one) for one in ranges)
             redacted = _spliced(record, ((start, end, replacement) for start, end in ranges))
-        if _is_json(record) and not _is_json(redacted):
+        if not _is_json(redacted) and _is_json(record):
             redacted = _spliced(record, self._pieces(record, ranges))
         return redacted
 

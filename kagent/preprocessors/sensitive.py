@@ -168,7 +168,7 @@ def ip_addresses(text: bytes) -> list[credentials.Range]:
     if b"..." in squeezed:
         found += _ipv4_addresses(text)
     if b"::" in text or b":::::::" in squeezed:
-        found += filter(None, map(_ipv6_address, _IPV6.finditer(text)))
+        found += _ipv6_addresses(text)
     return found
 
 
@@ -179,6 +179,15 @@ def _ipv4_addresses(text: bytes) -> Iterator[credentials.Range]:
         for runs in itertools.islice(_RUNS.finditer(text, start, end), count):
             if _IPV4.fullmatch(runs[0]):
                 yield runs.span()
+
+
+def _ipv6_addresses(text: bytes) -> Iterator[credentials.Range]:
+    start = 0
+    for line in text.split(b"\n"):
+        end = start + len(line)
+        if b"::" in line or line.count(b":") > 6:
+            yield from filter(None, map(_ipv6_address, _IPV6.finditer(text, start, end)))
+        start = end + 1
 
 
 def _ipv6_address(match: re.Match[bytes]) -> credentials.Range | None:
