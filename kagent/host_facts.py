@@ -222,7 +222,7 @@ class _Session:
             try:
                 connection.request(method, path, headers={"Accept": "*/*", **headers})
                 answer = connection.getresponse()
-                body = answer.read(ANSWER_BYTES_MAX + 1)
+                body = self._body_of(answer)
             finally:
                 connection.close()
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -234,6 +234,18 @@ class _Session:
         if len(body) > ANSWER_BYTES_MAX:
             raise UnknownError(f"the metadata service answers with too much to {path}")
         return answer.status, body
+
+    def _body_of(self, answer: http.client.HTTPResponse) -> bytes:
+        """Return the body, as much of it as is too much at most, as long as there is time."""
+        body = b""
+        while len(body) <= ANSWER_BYTES_MAX:
+            piece = answer.read1(ANSWER_BYTES_MAX + 1 - len(body))
+            if not piece:
+                break
+            body += piece
+            if self._clock.monotonic() > self._end:
+                raise TimeoutError("the answer takes too long")
+        return body
 
 
 def _connection(endpoint: str, timeout_s: float) -> http.client.HTTPConnection:

@@ -78,8 +78,9 @@ class AddMetadata(stage.Stage):
     groups of `capture`, and what `ec2` may name are filled in."""
 
     ec2: tuple[_InstanceName, ...] = ()
-    """What to add of the EC2 instance, under these names. The flow waits for it at its start, at
-    most 10 s; what is not known is left out."""
+    """What to add of the EC2 instance, under these names: `instance_id`, `instance_type`,
+    `region`, `availability_zone`, `account_id`, `ami_id`, `private_ip`. The flow waits for it at
+    its start, at most 10 s; what is not known is left out."""
 
     tags: tuple[_Name, ...] = ()
     """Tags of the EC2 instance to add, as an object `tags`; `"*"` for all. The instance must allow
