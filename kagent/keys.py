@@ -68,8 +68,6 @@ class _Written:
     def _validate(
         self, value: object, validate: core_schema.ValidatorFunctionWrapHandler
     ) -> object:
-        if isinstance(value, FieldKey):
-            return value
         if not isinstance(value, str):
             return validate(value)
         if value in {RANDOM, RECORD_HASH} or _VALUE.search(value):

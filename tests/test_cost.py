@@ -198,3 +198,22 @@ def test_records_of_several_lines_under_newline_packing_are_warned_of(
 
     assert 1 == len(list(test_config._torn_apart(torn)))
     assert [] == list(test_config._torn_apart(whole))
+
+
+def test_a_packed_flow_is_set_against_a_line_a_record(tmp_path: pathlib.Path) -> None:
+    """In the words of test-config; records that are dropped cost nothing."""
+    stage = "  preprocess: [{filter: {exclude: [secret]}}]\n"
+    content = f"flows:\n{flow('a', KINESIS, 'paths: [/logs/*.log]')}{stage}  pack: kpl\n"
+    (one,) = load(tmp_path, content).flows
+    logs = Logs(b"secret\n" * 10 + lines_of(100, 5000))
+
+    first, packed, plain, readers = reckoning.lines(one, logs.estimate(one))
+
+    assert "a million lines, by 5,000 lines of 1 file, 100 B each:" == first
+    assert packed.startswith("  kpl: 4,")
+    assert "  a line a record: 1,000,000 records, 1 line each; 1,000,000 PUT units" in plain
+    assert cost.READERS["kpl"] == readers
+    squeezed = configured(tmp_path, packing="{as: newline, compression: gzip}")
+    assert list(reckoning.lines(squeezed, logs.estimate(squeezed)))[1].startswith(
+        "  newline, compressed: "
+    )

@@ -481,3 +481,41 @@ def test_unsplit_lines_in_memory_are_bounded() -> None:
 
     assert [600] == [len(record.data) for record in full]
     assert one.held_bytes == 0
+
+
+def test_open_records_of_many_keys_in_one_chunk_are_bounded_as_well() -> None:
+    """Also where every line of a chunk has another key."""
+    one = packer(open_bytes_max=1000)
+    part = chunk(*[b"x" * 19 + b"\n"] * 20)
+    part.keys = [f"k{number}" for number in range(20)]
+
+    packed = one.add(part)
+
+    assert one.held_bytes <= 1000
+    assert [f"k{number}" for number in range(12)] == [record.key for record in packed]
+
+
+def test_line_that_stands_with_others_and_is_longer_than_the_target_goes_alone() -> None:
+    """Lines that nobody split are cut at its ends; the key may be a digest of what is packed."""
+    settings = pack.PackSettings("newline", 200)
+    one = pack.Packer(settings, LIMIT, KEY_BYTES, random.Random(1), is_keyed_by_bytes=True)
+    data = b"a\n" + b"y" * 300 + b"\n" + b"b\n"
+    run = model.Chunk("a" * 32, [data], [0], [len(data)], 0, len(data))
+    run.is_plain = run.is_run = True
+
+    packed = pack_all(one, [run])
+
+    assert [b"a\n", b"y" * 300 + b"\n", b"b\n"] == [record.data for record in packed]
+    assert [hashlib.md5(one.data).hexdigest() for one in packed] == [one.key for one in packed]
+
+
+def test_half_may_end_where_a_chunk_ends() -> None:
+    """No empty chunk is made of it."""
+    one = packer(target_bytes=900)
+    (whole,) = pack_all(one, [chunk(b"1\n"), chunk(b"2\n", start=2)])
+
+    first, second = one.halve(whole)
+
+    assert ([(0, 2)], [(2, 4)]) == tuple(
+        [(part.start, part.end) for part in half.chunks] for half in (first, second)
+    )
