@@ -43,6 +43,12 @@ SHARES = {  # of calls
     "lose_share": 0.01,
     "truncate_share": 0.01,
     "slow_share": 0.005,
+    "redirect_share": 0.005,
+    "garble_share": 0.005,
+    "miscount_share": 0.005,
+    "bloat_share": 0.002,
+    "stale_share": 0.005,
+    "botch_share": 0.002,  # of records
 }
 MORE = 4  # times as often where there are few calls
 
