@@ -791,7 +791,12 @@ class Tail:
     def _cut_line(self, block: model.Block, now: float) -> split.Split | None:
         """Decide an oversize line whose end is known, or the next part of it."""
         assert self._line_end is not None
+        assert self.handle is not None
         end = self._line_end
+        at = end.offset - len(end.frontier)
+        if self._files.read(self.handle, at, len(end.frontier)) != end.frontier:
+            self._forget_search()  # the line was rewritten behind what was read of it
+            return None
         line_max = self._framer.line_max if self._framer else self._rules.record_bytes_max
         if block.start + len(block.data) < min(block.start + line_max, end.offset):
             self._forget_search()  # the file was cut within the line

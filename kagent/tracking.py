@@ -300,7 +300,8 @@ def match(
             for settled in row.ranges
             if settled.end <= size and settled.end in proof.frontiers_held
         )
-        return Resume(seen, row, row.offset, ranges, is_rolled_back=ranges != row.ranges)
+        if row.offset or ranges:  # at 0 the bytes before say nothing
+            return Resume(seen, row, row.offset, ranges, is_rolled_back=ranges != row.ranges)
     older = [
         frontier.offset
         for frontier in row.older

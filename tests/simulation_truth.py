@@ -261,6 +261,8 @@ class Truth:
     def check_row(self, row: model.Checkpoint) -> None:
         """S1: every byte below a saved offset was delivered, dead-lettered or dropped by rule."""
         problem = ""
+        if row.tail_id not in self.origins and row.offset == row.start and not row.ranges:
+            return  # opened and closed within one step, and nothing of it was read
         for content in self._contents_of(row.tail_id):
             problem = self._row_problem(content, row)
             if not problem:
@@ -302,6 +304,8 @@ class Truth:
         return max(end for end, one in ends if one.data[:end] == content.data[:end])
 
     def _may_drop(self, content: Content, start: int, end: int) -> bool:
+        if not content.data[start:end].strip(b"\0") and end == len(content.data):
+            return True  # nobody wrote there
         if self.policy not in {"drop", "truncate"}:
             return False
         while start < end:

@@ -650,6 +650,7 @@ class World:
         while self._has_left_tails():
             if self.clock.now > deadline:
                 raise BrokenError("L3 a file that was left is not retired")
+            self.writers.put(last, self.writers.line())
             self._go_on(20.0)
         self._check_end()
 

@@ -37,6 +37,13 @@ def is_generation(name: str, paths: Iterable[str]) -> bool:
     )
 
 
+def is_near(name: str, paths: Iterable[str]) -> bool:
+    """Return whether a copy is looked for at a name: in the same directory, or as a generation."""
+    directory = name.rpartition("/")[0]
+    is_beside = matches(name) and directory in {path.rpartition("/")[0] for path in paths}
+    return is_beside or is_generation(name, paths)
+
+
 @dataclasses.dataclass
 class _Copying:
     """A copy under way."""
@@ -438,7 +445,7 @@ class Writers:
         for node, content in self._truth.current.items():
             names = self.named.get(node, [])
             if content.rotated_from and not any(
-                matches(name) or is_generation(name, content.rotated_from) for name in names
+                is_near(name, content.rotated_from) for name in names
             ):
                 content.rotated_from, content.may_repeat = (), True
         for node in self._truth.current:

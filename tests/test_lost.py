@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from lost_rig import Rig
 
-from kagent import system
-
 
 def age(path: Path, seconds: float) -> None:
     """Make a file older than it is, as one is that nobody wrote to."""
@@ -179,86 +177,3 @@ def test_planted_generations_are_not_opened(tmp_path: Path) -> None:
     rig.go_on(30.0)
 
     assert lines == rig.accepted
-
-
-def test_deleted_files_hold_no_more_of_the_disk_than_allowed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Beyond `unlinked_max` the largest is closed: said at once, then counted as abandoned."""
-    rig = Rig(tmp_path, unlinked_max="1MiB", rotate_wait="30s")
-    rig.write("small.log", 0, 30)
-    rig.write("large.log", 0, 100_000)
-    rig.go_on(8.0, answers=False)
-    os.unlink(tmp_path / "small.log")
-    os.unlink(tmp_path / "large.log")
-
-    rig.go_on(5.0, answers=False)
-    said = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
-    rig.go_on(60.0)
-
-    assert len([one for one in said if "file closed" in one]) == 1
-    assert "path=" + str(tmp_path / "large.log") in said[0]
-    counts = rig.flow.counters
-    assert counts.abandoned_bytes == 10_000_000 + 3000 - counts.read_bytes > 0
-    assert counts.delivered_bytes == counts.read_bytes
-    assert "bytes lost" in caplog.text
-    assert rig.flow.roster.tails == {}
-
-
-def test_deleted_files_leave_some_of_the_disk_free(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """With less than 5 % free, deleted files are closed whatever they hold."""
-    monkeypatch.setattr(system.OsFiles, "free_share", lambda _, handle: 0.04 + 0 * handle)
-    rig = Rig(tmp_path)
-    lines = rig.write("a.log", 0, 30)
-    kept = rig.write("b.log", 30, 60)
-    rig.go_on()
-
-    os.unlink(tmp_path / "a.log")
-    rig.go_on(8.0)
-
-    assert sorted(lines + kept) == sorted(rig.accepted)
-    assert "file closed flow=web" in caplog.text
-    assert [("b.log",)] == [
-        tuple(map(os.path.basename, one.paths))
-        for one in rig.flow.roster.tails.values()
-        if one.handle is not None
-    ]
-
-
-@pytest.mark.parametrize("size", [100, 5000, 70_000])
-def test_hole_of_a_writer_that_did_not_notice_the_truncation_is_dropped(
-    tmp_path: Path, size: int
-) -> None:
-    """`> file` under a writer without O_APPEND: NULs up to where it was, then its lines."""
-    rig = Rig(tmp_path)
-    with open(tmp_path / "a.log", "wb", buffering=0) as writer:
-        writer.write(b"x" * (size - 1) + b"\n")
-        rig.go_on()
-        os.truncate(tmp_path / "a.log", 0)
-        rig.go_on()
-        writer.write(b"new\n")
-        rig.go_on()
-
-    assert rig.accepted == [b"x" * (size - 1) + b"\n", b"new\n"]
-    assert rig.flow.counters.dropped_bytes == size
-
-
-def test_nuls_at_the_end_wait(tmp_path: Path) -> None:
-    """Space that is allocated and not written to yet is no line, and none of it is shipped."""
-    rig = Rig(tmp_path, rotate_wait="5s")
-    (tmp_path / "a.log").write_bytes(b"one\nha" + bytes(3_000_000))
-    rig.go_on()
-    with open(tmp_path / "a.log", "r+b") as writer:
-        writer.seek(6)
-        writer.write(b"lf\ntwo\nend")
-    os.utime(tmp_path / "a.log", (0, 0))
-    rig.go_on(8.0)
-    early = list(rig.accepted)
-    os.unlink(tmp_path / "a.log")
-    rig.go_on(30.0)
-
-    assert early == [b"one\n", b"half\n", b"two\n"]
-    assert rig.accepted == [*early, b"end"]
-    assert rig.flow.roster.tails == {}

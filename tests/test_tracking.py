@@ -463,3 +463,107 @@ def test_lost_row_does_not_change_where_the_file_starts() -> None:
     )
 
     assert meaning(lost=[ROW], opened=[tracking.Start((sighting(),), True)]) == decisions
+
+
+# --- a file that is to be read from 0 ---------------------------------------------------------
+
+
+def source(
+    tail_id: str = "s", offset: int = 3000, *, is_gone: bool = True, older: tuple[int, ...] = ()
+) -> tracking.Source:
+    return tracking.Source(checkpoint(tail_id, 9, offset, older=older), is_gone, known_end=offset)
+
+
+@pytest.mark.parametrize(
+    ("sources", "evidence", "expected"),
+    [
+        pytest.param([source()], [held(3000)], "s at 3000", id="gone, all holds: the copy"),
+        pytest.param(
+            [source(older=(2000, 2500))],
+            [held(2000, 2500)],
+            "s rolled back to 2500",
+            id="gone, an older frontier holds: a copy that ended before",
+        ),
+        pytest.param(
+            [source(is_gone=False)], [held(3000)], "held by s", id="there: may be under way"
+        ),
+        pytest.param(
+            [source(is_gone=False, older=(2000,))],
+            [held(2000)],
+            None,
+            id="there, only an older frontier holds: a byte differs",
+        ),
+        pytest.param([source()], [held(3000, head=False)], None, id="another head"),
+        pytest.param([source()], [held()], None, id="another end"),
+        pytest.param([source(offset=6000)], [held(6000)], None, id="shorter than the source"),
+        pytest.param(
+            [source()],
+            [dataclasses.replace(held(3000), is_telling=False)],
+            None,
+            id="one byte value repeated",
+        ),
+        pytest.param(
+            [source("a", is_gone=False), source("b", older=(2000,)), source("c")],
+            [held(3000), held(2000), held(3000)],
+            "c at 3000",
+            id="of several the one that proves most",
+        ),
+    ],
+)
+def test_new_file_is_recognised(
+    sources: list[tracking.Source], evidence: list[model.Evidence], expected: str | None
+) -> None:
+    """A copy is known by its bytes, never by its name alone, and in doubt it is none."""
+    proofs = {one.checkpoint.tail_id: proof for one, proof in zip(sources, evidence, strict=True)}
+
+    decision = tracking.recognise((sighting(),), sources, proofs)
+
+    said = None
+    if isinstance(decision, tracking.Hold):
+        said = f"held by {', '.join(decision.sources)}"
+    elif decision is not None:
+        how = "rolled back to" if decision.is_rolled_back else "at"
+        said = f"{decision.checkpoint.tail_id} {how} {decision.offset}"
+    assert expected == said
+
+
+@pytest.mark.parametrize(
+    ("row", "proof", "is_itself", "expected"),
+    [
+        pytest.param(checkpoint(offset=0), None, True, "resumed at 0", id="itself, nothing sent"),
+        pytest.param(checkpoint(offset=0), None, False, None, id="another one, nothing sent"),
+        pytest.param(checkpoint(offset=500), held(500), True, "resumed at 500", id="itself, few"),
+        pytest.param(
+            checkpoint(offset=500), held(500), False, "from 0", id="begins like few bytes"
+        ),
+        pytest.param(checkpoint(), held(3000), False, "resumed at 3000", id="a copy"),
+        pytest.param(checkpoint(), held(), False, None, id="other content"),
+        pytest.param(
+            checkpoint(offset=500, older=(100,)), held(100), False, None, id="few, in part"
+        ),
+    ],
+)
+def test_generation_of_a_lost_file_is_recognised(
+    row: model.Checkpoint, proof: model.Evidence | None, *, is_itself: bool, expected: str | None
+) -> None:
+    """By inode and content, by content, or, with few bytes, as likely enough to be read again."""
+    probe = tracking.Probe(sighting("/logs/a.log.1"), row)
+
+    decision = tracking.generation(probe, proof, 0, is_itself=is_itself)
+
+    said = None
+    if isinstance(decision, tracking.Resume):
+        said = f"resumed at {decision.offset}"
+    elif decision is not None:
+        said = "from 0"
+    assert expected == said
+
+
+def test_size_of_an_archive_is_its_content_s() -> None:
+    """A compressed generation is smaller than what it continues, and continues it all the same."""
+    probe = tracking.Probe(sighting("/logs/a.log.1.gz", size=100), checkpoint())
+    whole = dataclasses.replace(held(3000), size=4000)
+    cut = dataclasses.replace(held(3000), size=2000)
+
+    assert isinstance(tracking.generation(probe, whole, 3000, is_itself=False), tracking.Resume)
+    assert tracking.generation(probe, cut, 3000, is_itself=False) is None
