@@ -68,6 +68,7 @@ def test_patterns(options: dict[str, Any], kept: list[bytes], dropped: list[byte
          ['{"p":"x/health"}', '{"p":null}', '{"p":["/health"]}', "{}"]),
         ({"field": "n", "pattern": "^5..$"}, ['{"n":500}', '{"n":"503"}'],
          ['{"n":5}', '{"n":5000}']),
+        ({"field": "r", "pattern": "x\r$"}, ['{"r":"x\\r"}'], ['{"r":"x"}', '{"r":"x\\ry"}']),
         ({"field": "t", "pattern": '"x"'}, ['{"t":["a", "x"]}', '{"t":{"x":1}}'], ['{"t":"x"}']),
         ({"field": "é", "equals": "ü\u2028"}, ['{"é":"ü\u2028"}', '{"\\u00e9":"\\u00fc\\u2028"}'],
          ['{"e":1}']),

@@ -200,8 +200,7 @@ class AddMetadata(stage.Stage):
         self, records: Sequence[bytes], filled: metadata.Filled, indices: Sequence[int]
     ) -> list[model.Outcome]:
         """Return objects of records that are text; `indices` are theirs in the chunk."""
-        lines, _ = searching.lines_of(records)
-        made = jsontext.by_blocks(lines, _contents, _content)
+        made = jsontext.by_blocks(searching.Lines(records).all, _contents, _content)
         contents = [one for one in made if isinstance(one, bytes)]  # all of them
         key = jsontext.key(self.message)
         if not filled:

@@ -101,7 +101,7 @@ class Condition(options.Options):
             ]
         texts = [_text_of(value) for value in values]
         lines = [(text or "").encode() for text in texts]
-        found = self._search.found_in(lines, b"\n".join(lines))
+        found = self._search.found_in(searching.Lines(lines, have_ends=False))
         return [False if text is None else one for text, one in zip(texts, found, strict=True)]
 
 
@@ -212,9 +212,9 @@ def _found(searches: Sequence[searching.Search], records: Sequence[bytes]) -> li
     verdicts: list[_Verdict] = [False] * len(records)
     if not searches:
         return verdicts
-    lines, text = searching.lines_of(records)
+    lines = searching.Lines(records)
     for search in searches:
-        found = search.found_in(lines, text)
+        found = search.found_in(lines)
         if any(found):
             verdicts = list(map(_either, verdicts, found)) if any(verdicts) else list(found)
     return verdicts

@@ -124,7 +124,7 @@ class Redact(stage.Stage):
         text = separator.join(records)
         found = self._found_kinds(records, text, len(separator))
         for number, search in enumerate(self._searches):
-            if search.shape.literal in text:
+            if search.may_be_in(text):
                 for index, ranges in _found_pattern(search, records):
                     if ranges is userpattern.EXPIRED:
                         outcomes[index] = model.Unparsed(f"patterns[{number}] took too long")
@@ -193,8 +193,8 @@ def _found_pattern(
     search: searching.Search, records: Sequence[bytes]
 ) -> Iterable[tuple[int, _Ranges | userpattern.Expired]]:
     """Yield the records in which a pattern is found, and where."""
-    lines, text = searching.lines_of(records)
-    found = search.found_in(lines, text)
+    lines = searching.Lines(records)
+    found = search.found_in(lines)
     indices = [index for index, one in enumerate(found) if one is True]
     yield from ((at, one) for at, one in enumerate(found) if one is userpattern.EXPIRED)
     has_secret = "secret" in search.pattern.groups
@@ -207,7 +207,7 @@ def _found_pattern(
             found = [match.span() for match in matches]
         return [one for one in found if one[0] < one[1]]
 
-    everything = search.pattern.call_each(ranges_in, [lines[index] for index in indices])
+    everything = search.pattern.call_each(ranges_in, [lines.all[index] for index in indices])
     yield from zip(indices, everything, strict=True)
 
 

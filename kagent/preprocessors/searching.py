@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import functools
 import itertools
 import operator
 import re
@@ -60,34 +61,35 @@ class Search:
         if self.shape.is_local and not self.shape.is_literal:
             self._together = regex.compile(b"(%b)[^\\n]*+" % text.encode(), regex.MULTILINE)
 
-    def found_in(self, lines: Sequence[bytes], text: bytes) -> list[bool | userpattern.Expired]:
-        """Return for each line whether the pattern is found there; EXPIRED if that takes too long.
-
-        Args:
-            lines: Without line ends.
-            text: The same, a newline between any two.
-        """
+    def may_be_in(self, text: bytes) -> bool:
+        """Return False if the pattern is found in no part of a text: 0.03 us a line."""
         if self._choices:
-            every = [choice.found_in(lines, text) for choice in self._choices]
+            return any(choice.may_be_in(text) for choice in self._choices)
+        return self.shape.literal in text
+
+    def found_in(self, lines: Lines) -> list[bool | userpattern.Expired]:
+        """Return for each line whether the pattern is found; EXPIRED if that takes too long."""
+        if self._choices:
+            every = [choice.found_in(lines) for choice in self._choices]
             every = [found for found in every if any(found)] or every[:1]
             return every[0] if len(every) == 1 else list(map(_any, zip(*every, strict=True)))
         literal = self.shape.literal
-        if literal and literal not in text:
+        if literal not in lines.text:
             return [False] * len(lines)
         if self.shape.is_literal:
-            return [literal in line for line in lines]
-        if self._together is not None and text.count(b"\n") == len(lines) - 1:
+            return [literal in line for line in lines.all]
+        if self._together is not None and lines.are_apart:
             try:
-                found = self._search_together(lines, text)
+                found = self._search_together(lines)
             except TimeoutError:
                 found = self._together = None
             if found is not None:
                 return found
         if not literal:
-            return self._search_each(lines)
+            return self._search_each(lines.all)
         found = [False] * len(lines)
-        indices = [index for index, line in enumerate(lines) if literal in line]
-        outcomes = self._search_each([lines[index] for index in indices])
+        indices = [index for index, line in enumerate(lines.all) if literal in line]
+        outcomes = self._search_each([lines.all[index] for index in indices])
         for index, outcome in zip(indices, outcomes, strict=True):
             found[index] = outcome
         return found
@@ -98,39 +100,61 @@ class Search:
             for one in self.pattern.each(lines, "search")
         ]
 
-    def _search_together(
-        self, lines: Sequence[bytes], text: bytes
-    ) -> list[bool | userpattern.Expired] | None:
+    def _search_together(self, lines: Lines) -> list[bool | userpattern.Expired] | None:
         """Search all lines at once; None if a match goes over the end of its line."""
         found: list[bool | userpattern.Expired] = [False] * len(lines)
-        lengths = map(len, lines)
-        ends = list(itertools.accumulate(lengths, lambda end, more: end + 1 + more, initial=-1))
+        starts = lines.starts
         assert self._together is not None
-        index = 0
+        after = 0
         # About 1 us for each line in which it is found; the others cost what the pattern costs.
-        for match in self._together.finditer(text, timeout=TOGETHER_S):
-            index = bisect.bisect_left(ends, match.start(), index)
-            if match.end(1) > ends[index]:
+        for match in self._together.finditer(lines.text, timeout=TOGETHER_S):
+            after = bisect.bisect_right(starts, match.start(), after)
+            if match.end(1) >= starts[after]:
                 return None
-            found[index - 1] = True
+            found[after - 1] = True
         return found
+
+
+class Lines:
+    """Records without their line ends, as a list and as one text, a newline between any two."""
+
+    def __init__(self, records: Sequence[bytes], *, have_ends: bool = True) -> None:
+        """Take records, or lines that have no end; what is not asked for is not made."""
+        self._count = len(records)
+        self._records: Sequence[bytes] | None = None
+        text = b"".join(records)
+        if have_ends and records and are_lines(records, text):
+            if b"\r" in text:
+                text = text.replace(b"\r\n", b"\n")
+            else:
+                self._records = records
+            self.text = text[:-1]
+            self.are_apart = True  # no line holds a newline
+            return
+        self.all = [jsontext.line_of(record) for record in records] if have_ends else records
+        self.text = b"\n".join(self.all)
+        self.are_apart = self.text.count(b"\n") == len(records) - 1
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self._count
+
+    @functools.cached_property
+    def all(self) -> Sequence[bytes]:
+        """The lines."""
+        return self.text.split(b"\n")
+
+    @functools.cached_property
+    def starts(self) -> Sequence[int]:
+        """Where each line starts in the text, and where another one would."""
+        if self._records is not None:
+            return list(itertools.accumulate(map(len, self._records), initial=0))
+        return list(itertools.accumulate((len(line) + 1 for line in self.all), initial=0))
 
 
 def are_lines(records: Sequence[bytes], text: bytes) -> bool:
     """Return whether each record, joined in `text`, ends with a newline and has no other one."""
     return text.count(b"\n") == len(records) and all(map(_ENDS, records))
-
-
-def lines_of(records: Sequence[bytes]) -> tuple[Sequence[bytes], bytes]:
-    """Return records without line ends, and the same with a newline between any two."""
-    text = b"".join(records)
-    if records and are_lines(records, text):
-        if b"\r" in text:
-            text = text.replace(b"\r\n", b"\n")
-        text = text[:-1]
-        return text.split(b"\n"), text
-    lines = [jsontext.line_of(record) for record in records]
-    return lines, b"\n".join(lines)
 
 
 def _any(found: Sequence[bool | userpattern.Expired]) -> bool | userpattern.Expired:
