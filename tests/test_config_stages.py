@@ -56,6 +56,45 @@ def load(directory: pathlib.Path, preprocess: str) -> config.Config:
             id="no header to take names from",
         ),
         pytest.param(
+            "  - csv_to_json: {columns: [a], types: {a: integer}}",
+            "[0].csv_to_json.types.a: found 'integer', expected one of 'string', 'int', 'float', "
+            "'bool'",
+            id="wrong value of a free key",
+        ),
+        pytest.param(
+            "  - csv_to_json: {columns: [a], types: {'': int}}",
+            "[0].csv_to_json.types.: found '' as a key, expected text, not empty",
+            id="wrong free key",
+        ),
+        pytest.param(
+            "  - csv_to_json: {columns: heder}",
+            "[0].csv_to_json.columns: found 'heder', expected 'header', or a list of names\n"
+            "    6 |   - csv_to_json: {columns: heder}\n      |                            ^^^^^\n"
+            "   did you mean 'header'?\n\nkagent: 1 problem",
+            id="none of the alternatives, said once",
+        ),
+        pytest.param(
+            "  - csv_to_json: {columns: [1]}",
+            "[0].csv_to_json.columns: found a list, expected 'header', or a list of names",
+            id="a wrong item in one of the alternatives",
+        ),
+        pytest.param(
+            "  - add_metadata: {fields: {a: '{pth}'}}",
+            "there is no value {pth}\n    6 |   - add_metadata: {fields: {a: '{pth}'}}\n"
+            "      |     ^^^^^^^^^^^^\n   did you mean '{path}'? Known here: {path}, {host}, ",
+            id="a value that there is not",
+        ),
+        pytest.param(
+            "  - csv_to_json",
+            "[0].csv_to_json.columns: missing; expected 'header', or a list of names",
+            id="all of the alternatives are missing",
+        ),
+        pytest.param(
+            "  - parse_timestamp: {formats: [iso]}",
+            "k:6:33: flows[0].preprocess[0].parse_timestamp.formats[0]: found 'iso', expected ",
+            id="a wrong item makes its list not too short",
+        ),
+        pytest.param(
             "  - log_to_json: {format: syslog, pattern: (?P<a>.)}",
             "[0].log_to_json: found a mapping, expected either 'format' or 'pattern'",
             id="two ways to read a line",
@@ -111,4 +150,19 @@ def test_a_pattern_that_captures_nothing_is_refused(
         config.load(str(path), {})
 
     assert expected in str(raised.value)
+    assert "1 problem" in str(raised.value)
+
+
+def test_a_header_of_no_number_is_said_and_nothing_else(tmp_path: pathlib.Path) -> None:
+    """Not even beside columns that come from it."""
+    path = tmp_path / "k"
+    path.write_text(
+        "flows:\n- name: a\n  source: {paths: [/a], header_lines: {}}\n"
+        "  destination: {kinesis: {stream: s}}\n  preprocess: [csv_to_json: {columns: header}]\n"
+    )
+
+    with pytest.raises(errors.ConfigError) as raised:
+        config.load(str(path), {})
+
+    assert "header_lines: found an empty mapping, expected a whole number" in str(raised.value)
     assert "1 problem" in str(raised.value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kagent import options
@@ -27,13 +27,21 @@ def describe(schema: Schema, root: Schema) -> str:
         schema: Of the value.
         root: The schema that its references are looked up in.
     """
+    if options.EXPECTED_KEY in schema:  # of a union, it is said of all that it allows
+        return str(schema[options.EXPECTED_KEY])
     schema = resolve(schema, root)
     if options.EXPECTED_KEY in schema:
         return str(schema[options.EXPECTED_KEY])
-    choices = schema.get("enum", [schema["const"]] if "const" in schema else [])
+    choices = choices_of(schema)
     if choices:
         return one_of(choices)
     return _WORDS[schema["type"]](schema)
+
+
+def choices_of(schema: Schema) -> Sequence[str]:
+    """Return the values that are allowed, if they can be named."""
+    choices: Sequence[str] = schema.get("enum", [schema["const"]] if "const" in schema else [])
+    return choices
 
 
 def resolve(schema: Schema, root: Schema) -> Schema:

@@ -55,7 +55,7 @@ def _refuse_beside(
 def _check_header(flow: nodes.Mapping, source: nodes.Mapping) -> Iterator[errors.Problem]:
     """Check that a header that names columns is one that is kept from the records."""
     lines = source.get("header_lines")
-    if lines is not None and nodes.plain(lines) not in {None, 0}:
+    if lines is not None and nodes.plain(lines) not in (None, 0):  # it may be no number at all
         return
     for item in nodes.items_of(flow.get("preprocess")):
         columns = item.get("csv_to_json", "columns") if isinstance(item, nodes.Mapping) else None

@@ -191,7 +191,8 @@ def _check_made(
     for value in made.value_names:
         if not values.is_known(value, (*captured, *values.INSTANCE_NAMES)):
             names = (*values.NAMES, *captured, *values.INSTANCE_NAMES)
-            known = ", ".join(f"{{{one}}}" for one in names)
-            yield place.problem(
-                given.path, f"there is no value {{{value}}}", f"Known here: {known}."
-            )
+            hint = f"Known here: {', '.join(f'{{{one}}}' for one in names)}."
+            close = difflib.get_close_matches(value, names, n=1)
+            if close:
+                hint = f"did you mean '{{{close[0]}}}'? {hint}"
+            yield place.problem(given.path, f"there is no value {{{value}}}", hint)

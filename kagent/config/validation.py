@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Iterator
 
 import pydantic
+import pydantic_core
 
 from kagent import errors, options
 from kagent.config import allowed, nodes
@@ -30,12 +31,22 @@ def check(
         model.model_validate(nodes.plain(root), strict=True)
     except pydantic.ValidationError as error:
         schema = model.model_json_schema()
-        return [
-            _translate(root, schema, found["type"], found["loc"], found.get("ctx", {}))
-            for found in error.errors(include_url=False, include_input=False)
-            if not (may_lack and found["type"] == "missing")
+        found = error.errors(include_url=False, include_input=False)
+        problems = [
+            _translate(root, schema, one["type"], one["loc"], one.get("ctx", {}))
+            for one in found
+            if not (may_lack and one["type"] == "missing") and not _is_echo(one, found)
         ]
+        return list(dict.fromkeys(problems))  # each alternative of a union has its say
     return []
+
+
+def _is_echo(one: pydantic_core.ErrorDetails, found: list[pydantic_core.ErrorDetails]) -> bool:
+    """Return whether a list is found too short only because of what is wrong with its items."""
+    loc = one["loc"]
+    return one["type"] == "too_short" and any(
+        len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in found
+    )
 
 
 def missing(parent: nodes.Mapping, key: str, expected: str) -> errors.Problem:
@@ -62,33 +73,45 @@ def _translate(
     if kind in {"missing", "extra_forbidden"}:
         key = str(steps[-1])
         parent, parent_schema = _follow(root, schema, steps[:-1])
+        parent_schema = allowed.resolve(parent_schema, schema)
         assert isinstance(parent, nodes.Mapping)
         if kind == "extra_forbidden":
             return _unknown(parent, key, parent_schema["properties"], _homes(root, schema, key))
         expected = allowed.describe(parent_schema["properties"][key], schema)
         return missing(parent, key, expected)
     node, node_schema = _follow(root, schema, steps)
+    if steps and steps[-1] == "[key]":
+        expected = allowed.describe({"type": "string", "minLength": 1}, schema)
+        return node.place.problem(node.path, f"found '{steps[-2]}' as a key, expected {expected}")
     error = context.get("error")
     if isinstance(error, options.NotAllowedError):
         hint = f"Write for example '{_label(node)}{error.example}'." if error.example else ""
         return not_allowed(node, error.expected, hint)
-    return not_allowed(node, allowed.describe(node_schema, schema), _hint(node, node_schema))
+    return not_allowed(
+        node, allowed.describe(node_schema, schema), _hint(node, node_schema, schema)
+    )
 
 
 def _follow(
     root: nodes.Mapping, schema: allowed.Schema, steps: tuple[str | int, ...]
 ) -> tuple[nodes.Node, allowed.Schema]:
-    """Return the node that steps lead to, and its schema."""
+    """Return the node that steps lead to, and its schema, not resolved.
+
+    Pydantic also steps into the alternatives of a union, and into a key: there it ends.
+    """
     node: nodes.Node = root
     node_schema = schema
     for step in steps:
-        if isinstance(step, int):
-            assert isinstance(node, nodes.Sequence)
-            node, node_schema = node.items[step], node_schema["items"]
+        resolved = allowed.resolve(node_schema, schema)
+        if isinstance(step, int) and isinstance(node, nodes.Sequence) and "items" in resolved:
+            node, node_schema = node.items[step], resolved["items"]
+        elif isinstance(node, nodes.Mapping) and step in node.entries:
+            assert isinstance(step, str)
+            others = resolved.get("additionalProperties") or {}
+            node_schema = resolved.get("properties", {}).get(step, others)
+            node = node.entries[step].node
         else:
-            assert isinstance(node, nodes.Mapping)
-            node, node_schema = node.entries[step].node, node_schema["properties"][step]
-        node_schema = allowed.resolve(node_schema, schema)
+            break
     return node, node_schema
 
 
@@ -123,13 +146,15 @@ def _homes(root: nodes.Mapping, schema: allowed.Schema, key: str) -> list[str]:
     return [one for one in homes if not any(one.endswith(f".{other}") for other in homes)]
 
 
-def _hint(node: nodes.Node, schema: allowed.Schema) -> str:
+def _hint(node: nodes.Node, node_schema: allowed.Schema, root: allowed.Schema) -> str:
     """Return what was probably meant by a value that is not allowed."""
     if not isinstance(node, nodes.Scalar) or nodes.is_nothing(node):
         return ""
     text = options.printable(node.written)
-    if "enum" in schema:
-        close = difflib.get_close_matches(text, schema["enum"], n=1)
+    schema = allowed.resolve(node_schema, root)
+    choices = allowed.choices_of(schema)
+    if choices:
+        close = difflib.get_close_matches(text, choices, n=1)
         return f"did you mean '{close[0]}'?" if close else ""
     if schema["type"] == "array":
         return f"Write '{_label(node)}[\"{text}\"]'."
