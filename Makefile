@@ -40,8 +40,6 @@ campaign: $(VENV)/.dev  ## A million lines under each packing, through all fault
 
 bench: $(VENV)/.dev  ## CPU and memory, of lines, files and preprocessors, beside plain ways
 	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
-	$(BIN)/python tests/benchmarks/scale.py $(SCALE_ARGS)
-	$(BIN)/python tests/benchmarks/preprocessing.py
 
 clean:  ## Remove the virtualenv and every cache
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -429,7 +429,11 @@ def main(arguments: list[str] | None = None) -> int:
     if given.json:
         given.json.write_text(json.dumps({"machine": machine, "cases": results}, indent=2) + "\n")
     if given.results:
-        given.results.write_text(as_page(machine, given.pairs, results))
+        page = as_page(machine, given.pairs, results)
+        if given.results.exists():  # what was written by hand stays
+            _, heading, rest = given.results.read_text().partition("\n## ")
+            page += heading + rest
+        given.results.write_text(page)
     return 0
 
 
