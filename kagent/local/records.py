@@ -68,6 +68,7 @@ class StoreCounts:
         default_factory=collections.Counter
     )
     records_answer_lost: int = 0  # accepted without a good answer
+    lines_answer_lost: int = 0  # in them
 
 
 class Store:
@@ -132,6 +133,7 @@ class Store:
                 assert acceptance.answer == "pending"
             elif acceptance.answer != "lost":
                 self.counts.records_answer_lost += acceptance.records
+                self.counts.lines_answer_lost += len(unsettled.identities)
             acceptance.answer = "good" if is_good else "lost"
             if self._lines is not None:
                 self._lines.settle(unsettled.identities, is_good=is_good)
@@ -174,6 +176,7 @@ class Store:
                 "bytes_accepted": self.counts.bytes_accepted,
                 "records_refused": dict(self.counts.records_refused),
                 "records_answer_lost": self.counts.records_answer_lost,
+                "lines_answer_lost": self.counts.lines_answer_lost,
                 "lines": counted.lines,
                 "lines_distinct": counted.distinct,
                 "duplicates": counted.after_lost_answer + counted.other,

@@ -32,6 +32,7 @@ from typing import Any
 
 LINE_BYTES = 200
 TICK_S = 0.05
+LINE_PATTERN = f"([0-9]{{12}}) x{{{LINE_BYTES - 14}}}"  # finds the lines of packed records, too
 STREAM = "storm"
 SHARDS = 40
 OTHER_FAULTS = (
@@ -88,6 +89,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--rate", type=int, default=20_000, help="lines a second")
     parser.add_argument("--files", type=int, default=20)
     parser.add_argument("--directories", type=int, default=5)
+    parser.add_argument("--pack", choices=["none", "newline", "kpl"], default="none")
+    parser.add_argument("--partition-key", default="random", help="of Kinesis, a text")
     parser.add_argument("--kill-every", type=float, default=3.0, help="seconds; 0: never")
     parser.add_argument("--refuse-share", type=float, default=0.02)
     parser.add_argument("--lose-share", type=float, default=0.01)
@@ -105,7 +108,7 @@ def run(options: argparse.Namespace, root: pathlib.Path) -> dict[str, Any]:
     deadline = time.monotonic() + options.deadline
     service = start_service(options)
     ready = json.loads(service.stdout.readline())  # type: ignore[union-attr]
-    config = write_config(root, ready["endpoint_url"])
+    config = write_config(options, root, ready["endpoint_url"])
     writer = Writer(options, root / "log")
     daemon = start_daemon(config, root)
     kills: list[Kill] = []
@@ -142,8 +145,8 @@ def run(options: argparse.Namespace, root: pathlib.Path) -> dict[str, Any]:
         "arrived": final["lines_distinct"],
         "lost": options.lines - final["lines_distinct"],
         "duplicated": final["duplicates"],
-        "explained": final["records_answer_lost"] + sum(one.explained for one in kills),
-        "explained_by_lost_answers": final["records_answer_lost"],
+        "explained": final["lines_answer_lost"] + sum(one.explained for one in kills),
+        "explained_by_lost_answers": final["lines_answer_lost"],
         "explained_by_kills": [one.explained for one in kills],
         "refused": final["records_refused"],
         "faults": drawn,
@@ -168,6 +171,7 @@ def start_service(options: argparse.Namespace) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "kagent.local", "--stream", f"{STREAM}={SHARDS}", "--no-keep"),
+            *("--line-pattern", LINE_PATTERN),
             *("--seed", str(options.seed), "--faults", json.dumps(faults_of(options, 0))),
         ],
         stdout=subprocess.PIPE,
@@ -210,7 +214,9 @@ def start_daemon(config: pathlib.Path, root: pathlib.Path) -> subprocess.Popen[b
         )
 
 
-def write_config(root: pathlib.Path, endpoint_url: str) -> pathlib.Path:
+def write_config(
+    options: argparse.Namespace, root: pathlib.Path, endpoint_url: str
+) -> pathlib.Path:
     """Write the daemon's configuration: one flow over all files and their generations."""
     path = root / "kagent.yaml"
     path.write_text(
@@ -224,7 +230,8 @@ flows:
       paths: ["{root}/log/*/*.log*"]
       start_at: beginning
     destination:
-      kinesis: {{stream: {STREAM}}}
+      kinesis: {{stream: {STREAM}, partition_key: "{options.partition_key}"}}
+    pack: {options.pack}
     batch: {{max_age: 200ms}}
 """
     )
