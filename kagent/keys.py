@@ -32,6 +32,7 @@ _HASH_BYTES = 32
 
 _VALUE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,38}")
+_EXPECTED_FALLBACK = "'random', 'record_hash', or a text without a value such as '{path}'"
 _EXPECTED_HASH = "'random', or a number from 0 to 2^128 - 1 in quotes"
 _EXPECTED = "'random', 'record_hash', a text with a value such as '{path}', or a mapping"
 
@@ -46,6 +47,13 @@ class FieldKey(options.Options):
 
     fallback: str = pydantic.Field(default=RANDOM, min_length=1, max_length=256)
     """The key of records without it: random, record_hash, or any text, which is a key itself."""
+
+    @pydantic.field_validator("fallback")
+    @classmethod
+    def _check_fallback(cls, value: str) -> str:
+        if _VALUE.search(value):  # taken as it stands it would send all of them to one shard
+            raise options.NotAllowedError(_EXPECTED_FALLBACK, RANDOM)
+        return value
 
 
 class _Written:

@@ -126,3 +126,13 @@ def test_zstd_needs_its_package(tmp_path: pathlib.Path, monkeypatch: pytest.Monk
     assert [f"5:36: flows[0].pack.compression: {expected}"] == problems(
         tmp_path, f"flows:\n{flow('a')}  pack: {written}\n"
     )
+
+
+def test_a_fallback_holds_no_values(tmp_path: pathlib.Path) -> None:
+    """Taken as it stands, '{path}' would send every record without the field to one shard."""
+    key = "{field: user.id, fallback: '{path}'}"
+    destination = f"destination: {{kinesis: {{stream: web, partition_key: {key}}}}}"
+
+    (found,) = problems(tmp_path, f"flows:\n{flow('a', destination)}\n")
+
+    assert "partition_key.fallback: found '{path}', expected 'random', 'record_hash'" in found
