@@ -28,7 +28,7 @@ ON_DEMAND_BYTES = 1_000
 FIREHOSE_BYTES = 5_000
 
 READERS = {
-    "newline": "readers split each record at newlines; Firehose delivers what it would without",
+    "newline": "readers split each record at newlines",
     "kpl": "readers use Amazon's consumer library (KCL), or aws-kinesis-agg in a Lambda function",
 }
 

@@ -471,7 +471,7 @@ class Flow:
                 f"hint: {error.hint}"
             )
         if self._batcher.lacks_shards and now >= self._facts_due:
-            fault = self.facts.fault
+            fault = self.facts.shards_fault
             why = f"{fault.code}: {options.printable(fault.message)}" if fault else "no answer yet"
             return "shards", (
                 f'destination="{self.settings.destination}" error="{why}"; nothing is read: '

@@ -426,7 +426,8 @@ class StreamFacts:
     """What the service last said of a destination; a fact that is not known is empty or None.
 
     `shards` are the open ones in the order of their hash keys, and tile all of them. `fault` is
-    why something is not known, such as a permission that is missing.
+    why something is not known, such as a permission that is missing; `shards_fault` why the shards
+    are not.
     """
 
     status: str = ""  # 'ACTIVE', 'UPDATING', ..., as the service spells it
@@ -437,6 +438,7 @@ class StreamFacts:
     encryption: Literal["", "none", "kms"] = ""
     takes_puts: bool = True  # False: a delivery stream whose source is not Direct PUT
     fault: errors.DestinationError | None = None
+    shards_fault: errors.DestinationError | None = None
 
 
 # --- what is saved ----------------------------------------------------------------------------

@@ -75,9 +75,9 @@ def _of_destination(flow: config.FlowConfig, facts: model.StreamFacts) -> Iterat
         yield Check(flow.name, "destination", *_judged(flow, facts))
     elif fault:
         yield _unknown(flow, "destination", fault)
-    if flow.destination.service == "kinesis" and not facts.shards and fault:
+    if facts.shards_fault is not None:
         is_needed = flow.batch.needs_shards
-        yield (_failure if is_needed else _unknown)(flow, "shards", fault)
+        yield (_failure if is_needed else _unknown)(flow, "shards", facts.shards_fault)
 
 
 def _judged(flow: config.FlowConfig, facts: model.StreamFacts) -> tuple[State, str, str]:

@@ -59,7 +59,7 @@ def merged(last: model.StreamFacts, found: model.StreamFacts) -> model.StreamFac
     kept = {
         field.name: getattr(last, field.name)
         for field in dataclasses.fields(model.StreamFacts)
-        if field.name != "fault"
+        if field.name not in {"fault", "shards_fault"}
         and getattr(found, field.name) == getattr(nothing, field.name)
         and found.fault is not None
     }
@@ -87,8 +87,8 @@ def _of_stream(name: str, ask: Ask) -> model.StreamFacts:
     try:
         facts = dataclasses.replace(facts, shards=_open_shards(name, ask))
     except errors.DestinationError as error:
-        fault = fault or error
-    return dataclasses.replace(facts, fault=fault)
+        facts = dataclasses.replace(facts, shards_fault=error)
+    return dataclasses.replace(facts, fault=fault or facts.shards_fault)
 
 
 def _of_summary(answer: Mapping[str, Any]) -> model.StreamFacts:
@@ -236,5 +236,5 @@ def _known(facts: model.StreamFacts | None) -> object:
     """Return facts so that two faults of one code are the same."""
     if facts is None:
         return None
-    code = facts.fault.code if facts.fault else ""
-    return dataclasses.replace(facts, fault=None), code
+    codes = [one and one.code for one in (facts.fault, facts.shards_fault)]
+    return dataclasses.replace(facts, fault=None, shards_fault=None), codes

@@ -124,13 +124,16 @@ def test_aggregating_by_key_waits_for_the_shards_and_says_why(
     one = Rig(packing=packing("kpl"), limits=KEYED, partition_key="{path}")
     one.write("/logs/a.log", numbered(0, 50))
     one.flow.reports.put(
-        model.StreamFacts(fault=errors.DeniedError("AccessDeniedException", "not allowed"))
+        model.StreamFacts(
+            fault=errors.DeniedError("AccessDeniedException", "no DescribeStreamSummary"),
+            shards_fault=errors.DeniedError("AccessDeniedException", "not allowed"),
+        )
     )
 
     one.go_on()
     assert not one.destination.calls
     assert "kinesis:ListShards" in one.flow.condition.blocked
-    assert "AccessDeniedException" in caplog.text
+    assert "AccessDeniedException: not allowed" in caplog.text
 
     one.flow.reports.put(model.StreamFacts(shards=shards(HASHES // 2)))
     one.go_on()

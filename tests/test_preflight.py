@@ -163,6 +163,19 @@ def test_shards_that_packing_needs_must_be_known(
     assert "kinesis:ListShards" in said["shards"].hint
 
 
+def test_each_missing_permission_is_named(
+    tmp_path: pathlib.Path, server: local.Server, service: local.Service
+) -> None:
+    """Whoever allowed only DescribeStreamSummary would find the flow blocked all the same."""
+    service.set_faults(local.Faults(denied=("DescribeStreamSummary", "ListShards")))
+    keyed = "{kinesis: {stream: web, partition_key: record_hash}}"
+
+    said = found(tmp_path, server, keyed, more="    pack: kpl\n")
+
+    assert "kinesis:DescribeStreamSummary" in said["destination"].hint
+    assert "kinesis:ListShards" in said["shards"].hint
+
+
 def test_a_role_is_who_calls(tmp_path: pathlib.Path, server: local.Server) -> None:
     """Each destination is asked about as its own role."""
     said = found(tmp_path, server, KINESIS, aws=f', assume_role: {{arn: "{ROLE}"}}')

@@ -33,8 +33,11 @@ def readers(flow: config.FlowConfig) -> str:
         return "readers get a line a record"
     said = cost.READERS[packing.form]
     if packing.compression == "none":
-        return said
-    if packing.form == "kpl":
+        is_same = packing.form == "newline"
+        return f"{said}; Firehose delivers what it would without" if is_same else said
+    if packing.form == "newline":
+        said += "; what Firehose delivers is compressed, too"
+    else:
         said = "take it apart with aws-kinesis-agg, as KCL does not decompress"
     return f"readers decompress each record ({packing.compression}), then {said}".replace(
         "then readers ", "then "
