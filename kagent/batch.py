@@ -104,12 +104,7 @@ class Batcher:
             bool(self._pool) and not self.keys.is_random and settings.hash_key != keys.RANDOM
         )
         self.lacks_shards = settings.needs_shards  # then nothing may be added yet
-        # Lines need not be split: nobody asks for one of them.
-        self.takes_runs = (
-            settings.pack is not None
-            and settings.pack.takes_runs
-            and (self.keys.is_random or self.keys.is_of_record)
-        )
+        self.run_bytes = 0  # not 0: lines need not be split, and records are filled to so many
         self._packer: pack.Packer | None = None
         if settings.pack is not None:
             self._packer = pack.Packer(
@@ -120,6 +115,8 @@ class Batcher:
                 hash_key=settings.hash_key,
                 is_keyed_by_bytes=self.keys.is_of_record,
             )
+            if settings.pack.takes_runs and (self.keys.is_random or self.keys.is_of_record):
+                self.run_bytes = self._packer.target_bytes
             self.line_bytes_max = pack.line_bytes_max(settings.pack, self.line_bytes_max)
         self._fresh: collections.deque[model.Cargo] = collections.deque()
         self._fresh_from = 0  # records of the first fresh chunk that were already taken

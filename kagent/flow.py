@@ -145,7 +145,7 @@ class Flow:
             chooser,
         )
         rules = rules_of(settings.source, settings.oversize, self._batcher.line_bytes_max, clock)
-        rules.takes_runs = self._batcher.takes_runs
+        rules.run_bytes = self._batcher.run_bytes
         faults = opening.Faults(settings.name)
         opener = opening.Opener(faults, settings.source, rules, files, chooser)
         self.roster = roster.Roster(

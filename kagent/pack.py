@@ -139,7 +139,7 @@ class Packer:
         self._hash_key = hash_key
         self._is_keyed_by_bytes = is_keyed_by_bytes
         self._shard_starts: list[int] = []  # of the open shards, ascending; empty: not known
-        self._target = min(settings.target_bytes - key_bytes, record_bytes_max)
+        self.target_bytes = min(settings.target_bytes - key_bytes, record_bytes_max)
         self._ratios = collections.deque([1.0], 8)  # compressed to raw, of the last records
         self._compress = _compressor(settings.compression)
         self._open: dict[str, _Open] = {}  # by where it goes; the oldest first
@@ -180,7 +180,7 @@ class Packer:
         while first < count:
             one, closed = self._opened(place, chunk)
             full += closed
-            room = self._target - one.size
+            room = self.target_bytes - one.size
             last = data.rfind(_NEWLINE, first, first + max(0, room)) + 1
             if last == 0 and not one.parts:
                 last = data.find(_NEWLINE, first) + 1
@@ -188,7 +188,7 @@ class Packer:
                 self._append(one, _part_of_run(chunk, data, first, last))
                 one.size += last - first
                 first = last
-            if first < count or one.size >= self._target:
+            if first < count or one.size >= self.target_bytes:
                 full += self._close(place)
         return full
 
@@ -209,7 +209,7 @@ class Packer:
                 self._append(one, chunk if whole else chunk.slice(first, last))
                 one.size += ends[last - 1] - base
                 base, first = ends[last - 1], last
-            if first < count or one.size >= self._target:
+            if first < count or one.size >= self.target_bytes:
                 full += self._close(place)
         return full
 
@@ -286,8 +286,8 @@ class Packer:
     def _raw_target(self) -> int:
         """Return how many bytes make a record of the target size when they are compressed."""
         if self._settings.compression == "none":
-            return self._target
-        return int(self._target * _SHARE_AIMED_AT / max(self._ratios))
+            return self.target_bytes
+        return int(self.target_bytes * _SHARE_AIMED_AT / max(self._ratios))
 
     def _append(self, one: _Open, part: model.Chunk) -> None:
         cost = part.data_bytes() + model.RECORD_OVERHEAD_BYTES * len(part)
@@ -315,7 +315,7 @@ class Packer:
         raw_bytes = len(packed.data)
         if self._compress is not None:
             packed.data = self._compress(packed.data)
-            if 2 * raw_bytes >= self._target:  # small ones shrink less
+            if 2 * raw_bytes >= self.target_bytes:  # small ones shrink less
                 self._ratios.append(len(packed.data) / raw_bytes)
         if len(packed.data) > self._record_bytes_max and packed.lines > 1:
             return [one for half in _halves(parts) for one in self._pack(half, like)]

@@ -43,7 +43,9 @@ class Rules:
     oversize: OversizePolicy = "auto"
     frame: frame.Frame = _PLAIN  # anything but lines as they stand is `framing`'s
     monotonic: Callable[[], float] = lambda: 0.0  # bounds the time for patterns; splits nothing
-    takes_runs: bool = False  # whole lines may stay together: they are packed as they stand
+    # Not 0: whole lines may stay together, they are packed as they stand, in records that are
+    # filled to so many bytes.
+    run_bytes: int = 0
 
     def __post_init__(self) -> None:
         """Resolve `auto`: raw lines are split."""
@@ -99,7 +101,12 @@ def split_block(
         k >= 0 records that tile [chunk.start, chunk.end) but for dropped bytes. Bytes after
         chunk.end are not decided yet.
     """
-    if rules.takes_runs and len(block.data) <= rules.record_bytes_max:  # no line is too long
+    # Each two records that a run is packed in are longer than one that is filled; no line of it is
+    # too long.
+    if (
+        len(block.data) <= rules.record_bytes_max
+        and 2 * len(block.data) < (lines_max - 1) * rules.run_bytes
+    ):
         end = len(block.data) if is_closed else block.data.rfind(b"\n") + 1
         if end == 0 or block.data[end - 1] == _NEWLINE:
             return Split(_run(block.data[:end], block.start, tail_id))

@@ -358,10 +358,24 @@ def test_lines_that_are_packed_as_they_stand_stay_together(
     data: bytes, is_closed: bool, expected: list[bytes], is_run: bool
 ) -> None:
     """Whole lines are one record; a last line without a newline, or a long block, is split."""
-    rules = split.Rules(21, takes_runs=True)
+    rules = split.Rules(21, run_bytes=10)
 
     chunk = split.split_block(model.Block(5, data), "id", rules, is_closed=is_closed).chunk
 
     assert expected == chunk.records
     assert (5, 5 + sum(map(len, expected))) == (chunk.start, chunk.end)
     assert chunk.is_run == is_run
+
+
+@pytest.mark.parametrize(("lines_max", "is_run"), [(5, False), (7, True)])
+def test_lines_stay_together_only_if_their_records_are_few_enough(
+    lines_max: int, *, is_run: bool
+) -> None:
+    """Every record costs memory: what a run may become is bounded like the lines of a block."""
+    rules = split.Rules(100, run_bytes=10)
+    data = b"sixsix\n" * 4  # in four records of 10 bytes
+
+    chunk = split.split_block(model.Block(0, data), "id", rules, lines_max=lines_max).chunk
+
+    assert is_run == chunk.is_run
+    assert len(chunk) == (1 if is_run else 4)
