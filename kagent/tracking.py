@@ -207,7 +207,7 @@ def _identify(
     # a proven offset before a rolled-back one.
     best = max(
         (found for found in matches if found is not None),
-        key=lambda found: (not found.is_rolled_back, found.offset),
+        key=lambda found: (not found.is_rolled_back, found.offset, len(found.ranges)),
         default=None,
     )
     for probe, found in zip(probes, matches, strict=True):

@@ -387,6 +387,15 @@ def test_row_at_the_beginning_is_not_asked_about() -> None:
             ("b", 100),
             id="a proof before a row at the beginning",
         ),
+        pytest.param(
+            (
+                checkpoint("a", offset=0),
+                checkpoint("b", offset=0, ranges=((20, 40),)),
+            ),
+            {"b": held(0, 40)},
+            ("b", 0),
+            id="settled ranges before a row that proves nothing",
+        ),
     ],
 )
 def test_best_proof_of_one_identity_wins(
