@@ -107,7 +107,9 @@ class Tail:
         self._line_end: _LineEnd | None = None
         self.header: list[bytes] = []  # the lines that `header_lines` skips, once they are known
         self._header_end: int | None = None
-        self._hole_end = -1  # where the NULs end that it begins with, if any were dropped
+        # Where the NULs end that it begins with, if any were dropped.
+        is_hole = start > 0 and not self._head.strip(b"\0") and not self._frontier.strip(b"\0")
+        self._hole_end = start if is_hole else -1
         self._ends_in_nuls = False  # the bytes that were searched last are NULs to the file's end
         is_framed = rules.frame.digest != ""
         self._framer = framing.Framer(tail_id, rules) if is_framed else None
@@ -413,7 +415,8 @@ class Tail:
         start, end = block.start, block.start + len(block.data)
         if start == self._hole_end and self._has_no_nuls:
             nuls = len(block.data) - len(block.data.lstrip(b"\0"))
-            if nuls and not self._ends_in(start + nuls):  # truncated again, written on behind
+            is_behind = nuls < len(block.data) or not self._ends_in(start + nuls)
+            if nuls and is_behind:  # truncated again, written on behind
                 self._hole_end += nuls
                 return self._drop_rest(start, block.data[:nuls], now)
         self._ends_in_nuls = (

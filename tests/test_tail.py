@@ -738,3 +738,24 @@ def test_changes_are_noted_for_the_next_save(log: Log) -> None:
     settle_all(one, found)
 
     assert (False, True, True) == (polled, read, one.is_changed)
+
+
+# --- a writer that does not notice truncations --------------------------------------------------
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_hole_that_became_longer_is_dropped_too(log: Log, *, is_resumed: bool) -> None:
+    """NULs prove little: truncated again and written on behind, the line still has none."""
+    log.write(bytes(12) + b"half")
+    one = log.follow()
+    (hole,) = read_chunks(one)
+    one.settle(hole.chunk)
+    if is_resumed:
+        one = log.resume(row_of(one))
+
+    log.write(bytes(50) + b"whole\nhalf")
+    found = [one.read(CREDIT, 0.0) for _ in range(2)]  # nobody has seen yet that it grew
+
+    chunks = [result.chunk for result in found if result is not None]
+    assert [(12, 50), (50, 56)] == [(chunk.start, chunk.end) for chunk in chunks]
+    assert [b"whole\n"] == [record for chunk in chunks for record in chunk.records]
