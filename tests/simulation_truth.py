@@ -178,6 +178,12 @@ class Truth:
             last = len(self.history[number]) - 1
             origins.append((number, self._indices.get(number, 0), last))
 
+    def note_unpacked(self, tail_id: str, offset: int) -> None:
+        """Take in that a file goes on in an archive, where all above the offset is sent again."""
+        for content in self.places.get(tail_id, ()):
+            for start, end in content.covered.within(offset, len(content.data)):
+                content.repeatable.add(start, end)
+
     def note_renewed(self, old: str, new: str) -> None:
         """Take in that a file goes on under another tail_id."""
         self.origins[new] = self.origins[old]

@@ -76,6 +76,7 @@ class World:
         self.flow: flow.Flow | None = None
         self.pending: list[tuple[model.Batch, float]] = []
         self.followed: set[fakes.Node] = set()
+        self.unpacked: set[str] = set()  # tails in archives, in this life of the flow
         self.letters_noted = 0
         self.doubtful: set[tuple[str, int, int]] = set()  # letters of a life that ended
         self.has_missed_listing = False  # in this life of the flow
@@ -258,6 +259,7 @@ class World:
         reports: queue.SimpleQueue[model.Report] = self.flow.reports
         listener = checkpoint.Listener(reports, threading.Event())
         self.has_missed_listing = self.has_scanned = False
+        self.unpacked.clear()
         self.truth.begin_step()
         if self.is_swept:
             self.flow.roster._scanner._looker.seen.looks_min = 0
@@ -349,6 +351,10 @@ class World:
         assert self.flow is not None
         for one in self.flow.roster.tails.values():
             self.truth.note_tail(one.tail_id, one.identity.inode)
+            if one.is_packed and one.tail_id not in self.unpacked:
+                self.unpacked.add(one.tail_id)
+                if not one.ledger.ranges():
+                    self.truth.note_unpacked(one.tail_id, one.ledger.low)
             if one.handle is not None:
                 self.followed.add(self.files.handles[one.handle][0])
 

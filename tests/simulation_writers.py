@@ -463,6 +463,8 @@ class Writers:
         for node, content in self._truth.current.items():
             if self.is_silent(node):
                 content.cuts.add(len(node.data))
+                if node.data.endswith(b"\0"):  # nobody wrote those, they are in no line
+                    content.cuts.add(len(node.data.rstrip(b"\0")))
 
     def is_silent(self, node: fakes.Node) -> bool:
         """Nobody has to read on: the file has no matching name, and no byte came for long."""
