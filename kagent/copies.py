@@ -99,6 +99,9 @@ class Copies:
                 self.is_pending = True
                 return None
             evidence[source.checkpoint.tail_id] = found
+            offset = source.checkpoint.offset
+            if not source.is_gone and offset <= size and offset not in found.frontiers_held:
+                one.unlike.add(source.checkpoint.tail_id)
         seen = one.sightings()
         decision = tracking.recognise(seen, sources, evidence)
         return Answer(decision, [] if decision else self._short_sources(one))
@@ -133,7 +136,7 @@ class Copies:
             ):
                 continue
             if source.state == "truncated":
-                if not source.is_spent:
+                if not (source.is_spent or source.tail_id in one.unlike):
                     yield tracking.Source(source.facts(), is_gone=True, known_end=source.known_end)
                 continue
             try:

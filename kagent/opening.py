@@ -260,7 +260,8 @@ class Opener:
     def inherit(self, row: model.Checkpoint, handle: int, base: str, now: float) -> tail.Tail:
         """Return the tail that goes on through an earlier incarnation's descriptor.
 
-        A file that does not prove itself was truncated since: it begins at 0 as a new tail.
+        A file that does not prove itself was truncated since: it begins at 0 as a new tail. One
+        that does is as old as it was when a scan saw it last: its generations are known by that.
 
         Raises:
             OSError: as the system says; the descriptor stays the caller's.
@@ -273,7 +274,11 @@ class Opener:
         match = tracking.match(seen, row, proof.gather_evidence(self._files, handle, row))
         if match is not None and not match.is_rolled_back:
             with contextlib.suppress(tail.TruncatedError):
-                return tail.Tail.resumed(match, row.tail_id, handle, self._rules, self._files, now)
+                seen_last = tuple(dataclasses.replace(one, mtime_ns=row.mtime_ns) for one in seen)
+                resume = dataclasses.replace(match, sightings=seen_last)
+                one = tail.Tail.resumed(resume, row.tail_id, handle, self._rules, self._files, now)
+                one.is_unlinked = status.links == 0
+                return one
         return tail.Tail(self._new_id(), seen, handle, 0, self._rules, self._files, now)
 
     def close_unused(self) -> None:

@@ -89,6 +89,7 @@ class Tail:
         self.is_known = start > 0  # it was asked whether the file is a copy; see `copies`
         self.asked: tuple[int, int] | None = None  # of what size, after how many upheavals
         self.held = float("-inf")  # when the last answer was that it may be one
+        self.unlike: set[str] = set()  # tail_ids of files that were there and of which it is none
         self.after = ""  # the tail_id of an older generation, which is read first
         self._rules = rules
         self._files = files
@@ -268,20 +269,23 @@ class Tail:
     def facts_below(self, size: int) -> model.Checkpoint:
         """Return what a copy under way must hold that has so many bytes; reads the file.
 
+        It holds what the file does, up to the end of the shorter one: what was written behind the
+        position tells a copy that others wrote on in.
+
         Raises:
             TruncatedError: the file's bytes are not the ones that were read.
             OSError: as the system says.
         """
         assert self.handle is not None
-        if size >= self._frontier_at:
-            self.verify()
-            return self.facts()
-        head = self._files.read(self.handle, 0, min(size, model.FINGERPRINT_BYTES_MAX))
-        frontier = proof.read_frontier(self._files, self.handle, size)
+        # Of an archive no more than was read: what is behind is yet to be decompressed.
+        own = self._frontier_at if self.is_packed else self._files.size(self.handle)
+        end = min(size, own)
+        head = self._files.read(self.handle, 0, min(end, model.FINGERPRINT_BYTES_MAX))
+        frontier = proof.read_frontier(self._files, self.handle, end)
         self.verify()
         fingerprint = model.Fingerprint(len(head), proof.digest(head))
         return dataclasses.replace(
-            self.facts(), offset=size, fingerprint=fingerprint, frontier=frontier, older=()
+            self.facts(), offset=end, fingerprint=fingerprint, frontier=frontier, older=()
         )
 
     def move_to(self, copy: Tail) -> None:

@@ -37,8 +37,9 @@ same directory or under a name that `rotated` gives; what is compared is not one
     its fingerprint, and an older frontier f that    a copy that ended before: resumed at f as a
       is settled, but not its frontier                 new tail, the source has nothing more
     the first bytes of a source that is neither,     may be a copy under way: held, until one of
-      and the bytes before min(size, position)         the rows above holds, a byte differs, or
-                                                       nothing changed for HOLD_S
+      and the bytes before min(size, its size)         the rows above holds, a byte differs, or
+                                                       nothing changed for HOLD_S; one that
+                                                       differs stays none when that is truncated
     anything else                                    read from 0
 
 A checkpoint with offset 0 and no range proves nothing and needs no proof: nothing was settled.
@@ -105,8 +106,8 @@ class Resume:
 class Source:
     """A tail or a checkpoint of which a file may be a copy.
 
-    `checkpoint` is as of the source's position, or, for one that is not gone, as of no more bytes
-    than the file has. What is shorter than `known_end` does not continue the source.
+    `checkpoint` is as of the source's position, or, for one that is not gone, as of all bytes that
+    both have. What is shorter than `known_end` does not continue the source.
     """
 
     checkpoint: model.Checkpoint

@@ -230,6 +230,12 @@ class Truth:
         """Bytes are about to be destroyed that kagent has read up to `position`."""
         self.in_memory.append((self.current[node], position))
 
+    def note_cut(self, node: fakes.Node, tail_id: str, size: int) -> None:
+        """Take in that nobody can notice what a file loses: a copy owes no more of it."""
+        for content in self.current.values():
+            if content.source is self.current[node] and content.known_by == {tail_id}:
+                content.owed_bytes = min(content.owed_bytes, size)
+
     def note_end_of_life(self, rows: Mapping[str, model.Checkpoint]) -> None:
         """Memory is gone: what the rows do not hold may come again, or never."""
         self.in_memory.clear()

@@ -155,12 +155,16 @@ class World:
         }
         return ends[self.random.choice(self.profile.crashes)]()
 
-    def _note_destroyed(self, node: fakes.Node) -> None:
+    def _note_destroyed(self, node: fakes.Node, size: int) -> None:
         """Tell the truth how far kagent has read bytes that are about to be destroyed."""
         if self.flow is None:
             return
         for one in self._proven_tails(node):
             self.truth.note_destroyed(node, one._frontier_at)
+            # A truncation while kagent is behind: what it has read still stands, so that it goes
+            # on there, and looks for no copy of what is cut off.
+            if (one.known_end or len(one._peek)) <= size:
+                self.truth.note_cut(node, one.tail_id, size)
 
     def _proven_tails(self, node: fakes.Node) -> list[tail.Tail]:
         """Return the tail of a file if it knows the file as it is now."""

@@ -58,8 +58,9 @@ class _Copying:
 class Writers:
     """All other processes; each action is a method, and `write` does a random one of them.
 
-    `destroying` is called with a file whose bytes are about to be destroyed, `judge_copy` with one
-    that is about to be truncated, the content of its copy, and when that was begun.
+    `destroying` is called with a file whose bytes are about to be destroyed and the size that is
+    left, `judge_copy` with one that is about to be truncated, the content of its copy, and when
+    that was begun.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Writers:
         files: fakes.FakeFiles,
         truth: Truth,
         profile: Profile,
-        destroying: Callable[[fakes.Node], None],
+        destroying: Callable[[fakes.Node, int], None],
         judge_copy: Callable[[fakes.Node, Content, float], None],
     ) -> None:
         self.named: dict[fakes.Node, list[str]] = {}
@@ -202,7 +203,7 @@ class Writers:
         return f"{name} to {new}"
 
     def _truncate_to(self, node: fakes.Node, size: int) -> str:
-        self._destroying(node)
+        self._destroying(node, size)
         self._files.truncate(node, size)
         self._truth.note_truncated(node, size)
         return f"inode {node.number} {self.named.get(node)} to {size}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -85,6 +86,30 @@ def test_copy_of_a_file_that_goes_on_is_a_file_of_its_own(tmp_path: Path) -> Non
 
     assert lines == early
     assert sorted(2 * lines) == sorted(rig.accepted)
+
+
+def test_copy_that_others_write_on_in_is_a_file_of_its_own(tmp_path: Path) -> None:
+    """It differs from what its source holds, read or not: it is not held, nor gone on in."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    with open(tmp_path / "a.log", "ab") as file:
+        file.write(b"half a li")
+    rig.go_on()
+
+    shutil.copyfile(tmp_path / "a.log", tmp_path / "b.log")
+    with open(tmp_path / "b.log", "r+b") as file:
+        file.seek(-9, os.SEEK_END)
+        file.truncate()
+    lines += lines + rig.write("b.log", 30, 50)
+    rig.go_on()
+    early = list(rig.accepted)
+    copy_and_truncate(rig, "a.log", "a.log.1")
+    with open(tmp_path / "a.log.1", "ab") as file:
+        file.write(b"ne\n")
+    rig.go_on()
+
+    assert sorted(early) == sorted(lines)
+    assert sorted(rig.accepted) == sorted([*lines, b"half a line\n"])
 
 
 def test_copy_that_ended_before_the_truncation_is_not_read_again(tmp_path: Path) -> None:

@@ -690,6 +690,25 @@ def test_successor_goes_on_through_the_descriptors_it_inherits() -> None:
     assert node.handles == 1
 
 
+def test_successor_knows_that_a_file_is_deleted_and_how_old_it_was_seen_last() -> None:
+    """Its inode may be another file's, and its archive is no older than the last sighting."""
+    rig = Rig()
+    node = rig.write("/logs/a.log", b"one\n")
+    rig.go_on()
+    (seen,) = rig.rows().values()
+    rig.files.unlink("/logs/a.log")
+    rig.go_on()
+    rig.files.append(node, b"two\n")
+
+    rig.begin(rig.flow.close())
+    rig.step()
+    estate = rig.flow.close()
+
+    (row,) = estate.rows
+    assert row.was_unlinked
+    assert row.mtime_ns == seen.mtime_ns != node.mtime_ns
+
+
 def test_inherited_descriptor_is_kept_until_its_file_can_be_read() -> None:
     """EIO while a successor proves a deleted file does not lose the only way to it."""
     rig = Rig()
