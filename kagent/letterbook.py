@@ -96,6 +96,18 @@ class LetterBook:
             if letter is not None and states.get(letter.key) != "settled":
                 yield dataclasses.replace(letter, state=states.get(letter.key, "waiting"))
 
+    def damage(self, flow: str) -> tuple[int, str]:
+        """Return how many lines of a flow's file are no letters, and where that file is.
+
+        A crash may have cut one short, whose record was then buried once more.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        name = deadletter.file_name(flow)
+        damaged = sum(_letter_in(line) is None for line in self._lines(name))
+        return damaged, os.path.join(self._directory, name)
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other commands from changing anything.

@@ -87,6 +87,19 @@ def test_an_answer_that_is_lost_leaves_a_letter_in_doubt(daemon: Daemon) -> None
     assert 2 == daemon.service.records("web").count(PART)
 
 
+def test_damaged_letters_are_not_passed_over_in_silence(daemon: Daemon) -> None:
+    """Each command says that there are some, and leaves them."""
+    daemon.stop()
+    path = daemon.root / "state" / "dead-letter" / "web.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"time": 17\n')
+
+    said = [command(daemon, *one) for one in (("list",), ("drop", "--all"), ("resend",))]
+
+    assert all("web: 1 line is no letter" in one.stderr for one in said)
+    assert "dropped 4 letters\n" == said[1].stdout
+    assert b'{"time": 17\n' == path.read_bytes()
+
+
 def test_wrong_usage_is_said(daemon: Daemon) -> None:
     """A flow that is not there, in words; without a permission, the hint of the service."""
     assert 2 == command(daemon, "resend", "--flow", "nope").returncode

@@ -74,6 +74,8 @@ def test_what_is_no_letter_is_passed_over_and_kept(
     book.take_out("web", [first])
 
     assert [second] == list(book.letters("web"))
+    assert (3, str(folder / "web.jsonl")) == book.damage("web")
+    assert 0 == book.damage("other")[0]
     assert 4 == len((folder / "web.jsonl").read_bytes().splitlines())
 
 

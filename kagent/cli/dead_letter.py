@@ -53,9 +53,24 @@ class Filter:
 
     def letters(self, book: letterbook.LetterBook) -> Iterator[letterbook.Letter]:
         """Yield the letters that are meant, flow by flow."""
-        flows = book.flows() if self.flow is None else [self.flow]
-        for flow in flows:
+        for flow in self.flows(book):
             yield from filter(self.takes, book.letters(flow))
+
+    def flows(self, book: letterbook.LetterBook) -> list[str]:
+        """Return the flows that are meant."""
+        return book.flows() if self.flow is None else [self.flow]
+
+    def say_damage(self, book: letterbook.LetterBook) -> None:
+        """Say which lines no command can do anything about."""
+        for flow in self.flows(book):
+            count, path = book.damage(flow)
+            if count:
+                what = "1 line is no letter" if count == 1 else f"{count:,} lines are no letters"
+                click.echo(
+                    f"{printable(flow)}: {what}, damaged or cut short by a crash, and left as it "
+                    f"stands in {printable(path)}",
+                    err=True,
+                )
 
     @property
     def is_everything(self) -> bool:
@@ -68,7 +83,9 @@ def list_letters(config_option: str | None, wanted: Filter, *, is_json: bool) ->
     loaded = _load(config_option)
     try:
         with owner.acting_as_owner(loaded.state_dir):
-            found = list(wanted.letters(letterbook.LetterBook(loaded.dead_letter_dir)))
+            book = letterbook.LetterBook(loaded.dead_letter_dir)
+            found = list(wanted.letters(book))
+            wanted.say_damage(book)
     except OSError as error:
         return _fail(error)
     if is_json:
@@ -94,7 +111,8 @@ def resend(config_option: str | None, wanted: Filter, *, is_in_doubt: bool) -> i
     is_all_sent = True
     try:
         with owner.acting_as_owner(loaded.state_dir), book.lock():
-            for name in book.flows() if wanted.flow is None else [wanted.flow]:
+            wanted.say_damage(book)
+            for name in wanted.flows(book):
                 found = [one for one in book.letters(name) if wanted.takes(one)]
                 if found and name not in flows:
                     click.echo(f"{name}: {_counted(len(found))} of a flow that is gone", err=True)
@@ -115,7 +133,8 @@ def drop(config_option: str | None, wanted: Filter) -> int:
     dropped = 0
     try:
         with owner.acting_as_owner(loaded.state_dir), book.lock():
-            for name in book.flows() if wanted.flow is None else [wanted.flow]:
+            wanted.say_damage(book)
+            for name in wanted.flows(book):
                 found = [one for one in book.letters(name) if wanted.takes(one)]
                 if found:
                     book.take_out(name, found)
