@@ -84,7 +84,7 @@ def test_the_context_says_what_is_known_of_a_chunk() -> None:
     rig.process([b"a", b"bc"])
 
     (context,) = seen
-    assert ("/a\x1b.log", "id", [b"h"]) == (context.path, context.tail_id, context.header)
+    assert ("/a\x1b.log", "id", (b"h",)) == (context.path, context.tail_id, context.header)
     assert ((100, 101), (101, 103)) == (context.starts, context.ends)
     assert (rig.clock.time(), "h1") == (context.read_time, context.host.name)
 
