@@ -158,6 +158,7 @@ JWT = b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc_-d"
         (b"cookie " + JWT + b";", [JWT]),
         (b"eyJ eyJabc.def", []),
         (b"bearer\ntoken", []),
+        (b"Authorization: basic YTpi", [b"YTpi"]),  # the 'b' is none of Python's bytes
         (b"authorization failed", []),
     ],
 )

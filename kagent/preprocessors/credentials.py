@@ -34,7 +34,7 @@ _SECRET_RUN = b"0" * _SECRET_LENGTH
 _CONTEXT = 64  # how far before a value its name may begin
 
 # Between a name and its value: quotes, maybe escaped, and a colon or an equals sign.
-_IS = rb"""(?:(?:\\*+["'])?+[ \t]*+(?:=>|[:=])[ \t]*+b?(?:\\*+["'])?+)"""
+_IS = rb"""(?:(?:\\*+["'])?+[ \t]*+(?:=>|[:=])[ \t]*+(?:b(?=\\*["']))?+(?:\\*+["'])?+)"""
 _SPACE = rb"(?:[ \t]++|%20|\+)"
 _TOKEN = rb"[0-9A-Za-z._~+/=%-]++"
 _NAMED = re.compile(_IS + rb"(" + _TOKEN + rb")")
