@@ -60,7 +60,10 @@ class Format:
         self._epoch_digits = timeformats.EPOCH.get(written)
         pattern = timeformats.pattern_of(written)
         self._whole = re.compile(pattern, re.ASCII)
-        self._start = re.compile(f"{pattern}(?![0-9A-Za-z])", re.ASCII)
+        behind = "[0-9A-Za-z]"
+        if self._epoch_digits is not None:  # a day or an address is no number of seconds
+            behind += r"|[.,:/-]\d"
+        self._start = re.compile(f"{pattern}(?!{behind})", re.ASCII)
         groups = self._whole.groupindex
         self.guesses_year = not {"Y", "y", "s"} & groups.keys()
         self.is_marked = written in timeformats.NAMES or not re.search(r"[.,](?!%[fL])", written)
