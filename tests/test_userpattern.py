@@ -77,6 +77,23 @@ def test_a_runaway_line_expires_and_the_others_are_matched(text: str) -> None:
     assert bool(found[0]) == bool(found[2])
 
 
+def test_the_time_of_other_threads_is_not_held_against_a_line() -> None:
+    """`regex` counts the whole process: a line that had little of it is tried once more."""
+    pattern = userpattern.UserPattern("a")
+    limits: list[float] = []
+
+    def others_are_busy(line: bytes, timeout: float) -> bytes:
+        limits.append(timeout)
+        if len(limits) < 3:  # for the whole block, and for the line
+            raise TimeoutError
+        return line
+
+    found = pattern.call_each(others_are_busy, [b"a"])
+
+    assert [b"a"] == found
+    assert limits[2] > 5 * limits[0]
+
+
 def test_a_block_of_nothing_but_runaways_is_over_in_reasonable_time() -> None:
     """After some lines that took their time the others get little; all of them are told."""
     pattern = userpattern.UserPattern("(a|aa)+$")
