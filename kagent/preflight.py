@@ -20,6 +20,7 @@ State = Literal["ok", "unknown", "failed"]
 _WRITE = {"kinesis": "kinesis:PutRecords", "firehose": "firehose:PutRecordBatch"}
 _RESOURCE = {"kinesis": "stream", "firehose": "deliverystream"}
 _ASSUMED = re.compile(r"arn:([^:]+):sts::(\d+):assumed-role/([^/]+)/.*")
+_NO_PERMISSION = re.compile("AccessDenied|NotAuthorized|UnauthorizedOperation")
 _USABLE = {"ACTIVE", "UPDATING", ""}  # and '' is not known
 
 
@@ -68,7 +69,8 @@ def _elsewhere(name: str, reached: aws.AwsOptions, clients: control.Clients) -> 
 
 def _of_destination(flow: config.FlowConfig, facts: model.StreamFacts) -> Iterator[Check]:
     fault = facts.fault
-    if isinstance(fault, errors.NotFoundError | errors.UnavailableError | errors.ThrottledError):
+    # Without a permission to ask, records may still be taken; with wrong keys or region, none is.
+    if fault is not None and not facts.status and not _NO_PERMISSION.search(fault.code):
         yield _failure(flow, "destination", fault)
         return
     if facts.status or not fault:

@@ -117,7 +117,7 @@ def test_the_region_may_come_from_the_environment(
 @pytest.mark.parametrize(
     ("name", "value", "hint"),
     [
-        pytest.param("AWS_PROFILE", "nobody", "AWS_PROFILE", id="profile missing"),
+        pytest.param("AWS_PROFILE", "nobody", "aws.profile or AWS_PROFILE", id="profile missing"),
         pytest.param("AWS_ACCESS_KEY_ID", "AKIA", "secret key", id="half a pair"),
     ],
 )

@@ -47,6 +47,18 @@ def test_every_documented_error_has_its_place(service: str, operation: str) -> N
     } == {}
 
 
+def test_a_wrong_region_is_no_wrong_key() -> None:
+    """The endpoint of one region and the name of another: the keys need no correction."""
+    message = "Credential should be scoped to a valid region, not 'us-east-2'."
+
+    found = verdicts.of_answer(
+        answer("InvalidSignatureException", 400, message), "PutRecords", CALL
+    )
+
+    assert isinstance(found.setback, errors.DeniedError)
+    assert "correct aws.region" in found.setback.hint
+
+
 @pytest.mark.parametrize(
     ("code", "status", "kind", "hint"),
     [

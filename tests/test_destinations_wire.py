@@ -346,7 +346,7 @@ def test_a_proxy_that_is_not_there_is_named(
 
     assert receipt.setback is not None
     assert (receipt.setback.code, receipt.is_ambiguous) == ("ProxyConnectionError", False)
-    assert "HTTPS_PROXY" in receipt.setback.hint
+    assert "aws.proxy, or the proxy in HTTPS_PROXY" in receipt.setback.hint
 
 
 def test_a_proxy_of_another_kind_is_refused_with_a_way_out(

@@ -176,6 +176,19 @@ def test_each_missing_permission_is_named(
     assert "kinesis:ListShards" in said["shards"].hint
 
 
+def test_a_region_that_is_not_the_endpoint_s_fails(
+    tmp_path: pathlib.Path, server: local.Server
+) -> None:
+    """Only a missing permission to ask may be passed over: here no record would be taken."""
+    elsewhere = f'{{region: us-east-2, endpoint_url: "{server.endpoint_url}"}}'
+    wrong = f"{{kinesis: {{stream: web, aws: {elsewhere}}}}}"
+
+    said = found(tmp_path, server, wrong)["destination"]
+
+    assert "failed" == said.state
+    assert "correct aws.region" in said.hint
+
+
 def test_a_role_is_who_calls(tmp_path: pathlib.Path, server: local.Server) -> None:
     """Each destination is asked about as its own role."""
     said = found(tmp_path, server, KINESIS, aws=f', assume_role: {{arn: "{ROLE}"}}')

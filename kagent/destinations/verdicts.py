@@ -21,6 +21,7 @@ from typing import Any
 
 from kagent import errors, model
 
+_SCOPE = "Credential should be scoped"  # to a region and a service; the keys may be right
 _AS_SOURCE = "AsSource delivery stream type"  # Firehose, to puts where a stream is the source
 _MESSAGE_CHARACTERS_MAX = 300  # a proxy may answer with a page of HTML
 
@@ -37,6 +38,8 @@ _SLOW_DOWN = (
 _WAIT = "nothing to do: AWS has a problem, kagent goes on trying"
 _CLOCK = "this host's clock is wrong, kagent corrects it: start chronyd or systemd-timesyncd"
 _KEYS = "correct the access key, secret key and session token that boto3 finds on this host"
+_REGION = "correct aws.region: what answers at aws.endpoint_url is of another region or service"
+_PROXY = "check aws.proxy, or the proxy in HTTPS_PROXY and NO_PROXY"
 _CREDENTIALS = "give this host credentials: an instance role, AWS_ACCESS_KEY_ID or ~/.aws"
 _REFRESH = "credentials expired: check what refreshes them on this host; new ones are picked up"
 _ALLOW = "allow {action} on the {target} to the identity that the message names"
@@ -126,7 +129,7 @@ _BY_STATUS: Mapping[int, _Verdict] = {
 _BY_EXCEPTION: Mapping[str, tuple[type[errors.DestinationError], bool, str]] = {
     "ConnectTimeoutError": (_Unavailable, False, _NETWORK),
     "EndpointConnectionError": (_Unavailable, False, _NETWORK),
-    "ProxyConnectionError": (_Unavailable, False, "check the proxy in HTTPS_PROXY, or NO_PROXY"),
+    "ProxyConnectionError": (_Unavailable, False, _PROXY),
     "SSLError": (_Unavailable, True, _TLS),  # but at the handshake: _is_handshake
     "ReadTimeoutError": (_Unavailable, True, _SLOW),
     "ConnectionClosedError": (_Unavailable, True, _BETWEEN),
@@ -138,7 +141,7 @@ _BY_EXCEPTION: Mapping[str, tuple[type[errors.DestinationError], bool, str]] = {
     "ProfileNotFound": (
         _Denied,
         False,
-        "correct AWS_PROFILE, or add the profile to ~/.aws/config",
+        "correct aws.profile or AWS_PROFILE, or add the profile to ~/.aws/config",
     ),
     "ConfigNotFound": (_Denied, False, "correct AWS_CONFIG_FILE"),
     "ConfigParseError": (_Denied, False, "correct the AWS configuration file"),
@@ -242,6 +245,8 @@ def _look_up(code: str, message: str, status: int) -> _Verdict:
         return _BY_STATUS.get(status, (_Unavailable, _STRANGER if code.isdigit() else _UNKNOWN))
     if verdict[1] == _KEYS and is_clock_wrong(code, message):
         return _Unavailable, _CLOCK
+    if verdict[1] == _KEYS and _SCOPE in message:
+        return _Denied, _REGION
     if verdict[0] is _Rejected and _AS_SOURCE in message:
         return _Denied, _NOT_DIRECT
     return verdict
