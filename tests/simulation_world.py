@@ -218,7 +218,11 @@ class World:
         is_slow = self.clock.now - begun >= 50.0
         has_doubt = self.profile.races or self.profile.file_faults or self.profile.crashes
         size = len(copy.data)
-        copy.may_repeat = bool(is_slow or has_doubt) or not any(
+        # Of several copies of a file nobody can tell in which one it goes on.
+        is_one_of_many = any(
+            one.source is copy.source and one is not copy for one in self.truth.current.values()
+        )
+        copy.may_repeat = bool(is_slow or has_doubt or is_one_of_many) or not any(
             self.profile.head_bytes <= offset <= size for _, _, offset in known
         )
 
