@@ -239,10 +239,14 @@ class Roster:
         )
         undecided = sightings
         sightings = self._with_room(sightings, rows, first_scan_paths)
+        # What was closed for others just now is the next scan's business: its row is new.
+        closed = {one for one in known if one not in self._tails.by_identity}
+        sightings = [one for one in sightings if one.identity not in closed]
         decisions = self._opener.reconcile(
             [
                 tracking.TailFacts(one.tail_id, one.identity, one.paths, one.known_end)
                 for one in known.values()
+                if one.identity not in closed
             ],
             rows,
             sightings,

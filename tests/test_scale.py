@@ -151,6 +151,29 @@ def test_more_files_than_may_be_open_are_read_in_turn(
     assert 1 <= len([one for one in caplog.messages if one.startswith("files wait")]) <= 3
 
 
+def test_file_that_is_closed_for_others_when_it_is_renamed_is_no_other_file(
+    tmp_path: pathlib.Path,
+) -> None:
+    """The scan that sees its new name is the one that needs its place."""
+    host = real_files.Host(tmp_path)
+    host.handles_max = 8
+    for number in range(8):
+        host.write(f"{number}.log", b"old %d" % number)
+    host.start()
+    found = host.run(20.0)
+    for number in range(8):
+        (tmp_path / f"{number}.log").rename(tmp_path / f"was-{number}.log")
+        host.write(f"{number}.log", b"new %d" % number)
+    found += host.run(40.0)
+    for number in range(8):
+        host.write(f"was-{number}.log", b"more %d" % number)
+    found += host.run(40.0)
+
+    words = (b"old", b"new", b"more")
+    assert sorted(b"%b %d\n" % (word, n) for word in words for n in range(8)) == sorted(found)
+    assert open_handles(host) <= 8
+
+
 def test_files_that_were_there_before_begin_at_their_end_however_many_may_be_open(
     crowded: real_files.Host,
 ) -> None:
