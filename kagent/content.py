@@ -18,7 +18,7 @@ from typing import Any, Protocol, cast
 from kagent import model, proof
 
 _BLOCK_BYTES = 1024**2
-MAGIC_BYTES = 4
+MAGIC_BYTES = 6  # of the longest in _FORMATS
 _ZSTD_BYTES = 4096
 
 
@@ -217,9 +217,24 @@ class _FrameReader(io.RawIOBase):
         return size
 
 
+def _refusing(form: str) -> Callable[[io.BufferedReader], io.BufferedIOBase]:
+    """Return what opens no archive of a form: known, so that it is never taken for lines."""
+
+    def refuse(source: io.BufferedReader) -> io.BufferedIOBase:
+        raise UnreadableError(
+            f"is compressed by {form}, which kagent cannot read, only gzip or zstd"
+        )
+
+    return refuse
+
+
 _FORMATS: Mapping[bytes, Callable[[io.BufferedReader], io.BufferedIOBase]] = {
     b"\x1f\x8b\x08": _open_gzip,
     b"\x28\xb5\x2f\xfd": _open_zstd,
+    b"\xfd7zXZ\x00": _refusing("xz"),
+    b"\x04\x22\x4d\x18": _refusing("lz4"),
+    # A level, and the digits of pi that begin its first block.
+    **{b"BZh%d1A" % level: _refusing("bzip2") for level in range(1, 10)},
 }
 
 

@@ -130,6 +130,7 @@ class Opener:
                 one = self._resume(opening, handle, now)
         except (OSError, tail.TruncatedError):
             return None
+        self._faults.clear(sighting.path)
         del self._handles[sighting.identity]
         return one
 
@@ -319,7 +320,6 @@ class Opener:
         if not self._is_same(handle, sighting):
             self._files.close(handle)
             return None
-        self._faults.clear(sighting.path)
         self._handles[sighting.identity] = handle
         return handle
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import logging
+import lzma
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -203,3 +206,37 @@ def test_archive_without_a_decompressor_is_said(
 
     assert lines == rig.accepted
     assert "pip install kagent[zstd]" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("pack", "form"),
+    [
+        (lzma.compress, "xz"),
+        (bz2.compress, "bzip2"),
+        (lambda data: b"\x04\x22\x4d\x18" + data, "lz4"),  # as lz4 begins
+    ],
+    ids=["xz", "bzip2", "lz4"],
+)
+def test_archive_of_another_kind_is_never_taken_for_lines(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    pack: Callable[[bytes], bytes],
+    form: str,
+) -> None:
+    """A generation, or a file in the pattern, that xz made is named and not shipped as it stands."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+    rig.stop()
+    rig.write("a.log", 30, 60)
+    data = (tmp_path / "a.log").read_bytes()
+    (tmp_path / "a.log").unlink()
+    (tmp_path / "a.log.1.packed").write_bytes(pack(data))
+    (tmp_path / "old.log").write_bytes(pack(data))
+    lines += rig.write("a.log", 60, 70)
+    rig.begin()
+    rig.go_on(20.0)
+
+    assert sorted(lines) == sorted(rig.accepted)
+    said = [one for one in caplog.messages if f"compressed by {form}, which kagent cannot" in one]
+    assert len(said) == 2
