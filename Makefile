@@ -34,9 +34,10 @@ storm: $(VENV)/.dev  ## Rotations, kill -9, refused records and lost answers, to
 fleet: $(VENV)/.dev  ## Many agents and one stream, simulated: capacity used, fairness, refusals
 	$(BIN)/python tests/test_pace_fleet.py $(ARGS)
 
-campaign: $(VENV)/.dev  ## A million lines under each packing, through all faults; each rotation of logrotate
+campaign: $(VENV)/.dev  ## A million lines under each packing, through all faults; each rotation of logrotate, each mishap
 	$(BIN)/python tests/campaign/million.py $(ARGS)
 	$(BIN)/python tests/campaign/rotations.py
+	$(BIN)/python tests/campaign/mishaps.py
 
 bench: $(VENV)/.dev  ## CPU and memory, of lines, files and preprocessors, beside plain ways
 	$(BIN)/python tests/benchmarks/bench.py $(ARGS)

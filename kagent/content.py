@@ -220,7 +220,7 @@ class _FrameReader(io.RawIOBase):
 def _refusing(form: str) -> Callable[[io.BufferedReader], io.BufferedIOBase]:
     """Return what opens no archive of a form: known, so that it is never taken for lines."""
 
-    def refuse(source: io.BufferedReader) -> io.BufferedIOBase:
+    def refuse(_: io.BufferedReader) -> io.BufferedIOBase:
         raise UnreadableError(
             f"is compressed by {form}, which kagent cannot read, only gzip or zstd"
         )

@@ -135,8 +135,10 @@ class Daemon:
         """Return the saved offset of each file, by its name."""
         database = self.root / "state" / "checkpoints.db"
         with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as found:
-            rows = found.execute("SELECT inode, offset FROM checkpoint").fetchall()
-        names = {str(path.stat().st_ino): path.name for path in self.root.glob("log/**/*")}
+            rows = found.execute(
+                "SELECT inode, offset FROM checkpoint WHERE NOT was_unlinked"
+            ).fetchall()
+        names = {str(path.lstat().st_ino): path.name for path in self.root.glob("log/**/*")}
         return {names[inode]: offset for inode, offset in rows if inode in names}
 
 

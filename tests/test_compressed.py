@@ -223,7 +223,7 @@ def test_archive_of_another_kind_is_never_taken_for_lines(
     pack: Callable[[bytes], bytes],
     form: str,
 ) -> None:
-    """A generation, or a file in the pattern, that xz made is named and not shipped as it stands."""
+    """What xz made is named, as a generation and in the pattern, and not shipped as it stands."""
     rig = Rig(tmp_path)
     lines = rig.write("a.log", 0, 30)
     rig.go_on()
