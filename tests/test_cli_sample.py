@@ -242,3 +242,23 @@ def test_a_reader_that_leaves_is_no_fault(own: pathlib.Path) -> None:
         said = process.stderr.read()
 
     assert b"Traceback" not in said
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@pytest.mark.parametrize("more", [["--sample", "k.yaml", "--raw"], ["--sample", "k.yaml"], []])
+def test_a_full_disk_under_stdout_is_said(own: pathlib.Path, more: list[str]) -> None:
+    """In one line, with exit code 1."""
+    (own / "k.yaml").write_text(ONE)
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "kagent", "test-config", "-c", "k.yaml", *more],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=own,
+            env={**os.environ, "PYTHONPATH": f"{own / 'site'}:{os.getcwd()}"},
+            check=False,
+        )
+
+    assert 1 == result.returncode
+    assert b"kagent: the output cannot be written: No space left on device\n" in result.stderr
+    assert b"Traceback" not in result.stderr

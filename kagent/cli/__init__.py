@@ -8,6 +8,8 @@ checkpoint database is wrong.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import os
 import sys
@@ -92,11 +94,12 @@ def _test_config(
             raise click.UsageError("--flow, --at and --raw say what to do with a --sample.")
         from kagent.cli import test_config
 
-        _leave(
-            lambda: test_config.run(
+        def check() -> int:
+            return test_config.run(
                 config_option, is_strict=is_strict, is_json=is_json, is_aws=is_aws
             )
-        )
+
+        _leave(lambda: _written(check))
     if is_aws:
         raise click.UsageError("--aws says nothing of a --sample.")
     if is_raw and is_json:
@@ -104,7 +107,7 @@ def _test_config(
     from kagent.cli import sample as samples
 
     wish = samples.Wish(sample, flow, at, is_raw, is_json, is_strict)
-    _leave(lambda: samples.run(config_option, wish, os.environ))
+    _leave(lambda: _written(lambda: samples.run(config_option, wish, os.environ)))
 
 
 @main.command("shipped")
@@ -234,3 +237,20 @@ def _leave(command: Callable[[], int]) -> NoReturn:
         click.echo(f"kagent: {error}", err=True)
         code = EX_NO
     sys.exit(code)
+
+
+def _written(command: Callable[[], int]) -> int:
+    """Run a command that does nothing but write; say it where that cannot be done."""
+    try:
+        code = command()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # who read it has seen enough; click knows what to do
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        click.echo(f"kagent: the output cannot be written: {error.strerror}", err=True)
+        with contextlib.suppress(OSError):
+            sys.stdout.close()  # nothing is tried again when the process ends
+        return EX_NO
+    return code

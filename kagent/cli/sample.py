@@ -155,7 +155,8 @@ def _warnings(sums: _Sums, one: rehearsal.Rehearsal, flow: config.FlowConfig) ->
         were = "record was" if sums.unparsed == 1 else "records were"
         yield f"{sums.unparsed:,} {were} unparsed; on_no_match: {flow.on_no_match}"
     if sums.dead > sums.unparsed:
-        yield f"{sums.dead:,} records would be dead-lettered"
+        would = "record" if sums.dead == 1 else "records"
+        yield f"{sums.dead:,} {would} would be dead-lettered"
     if one.undecoded:
         yield f"{one.undecoded:,} lines are not in the format of 'decode'"
     if one.replaced:
