@@ -180,7 +180,7 @@ class Preprocessing:
     def run(self, chunk: model.Chunk, path: str, header: Sequence[bytes]) -> chain.Result:
         """Return the same record by record; says nothing and remembers nothing."""
         result = self.chain.run(chunk.records, self.context(chunk, path, header))
-        oversize.limit(result, self._record_bytes_max, self._oversize)
+        oversize.limit(result, chunk.records, self._record_bytes_max, self._oversize)
         return result
 
     def redact(self, chunk: model.Chunk, path: str, header: Sequence[bytes]) -> None:

@@ -76,6 +76,23 @@ def test_truncated_line_ends_with_a_whole_character() -> None:
 # --- what a preprocessor made -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("oversize", ["auto", "split"])
+def test_a_part_of_a_line_is_not_too_long_for_a_newline_that_it_did_not_have(
+    oversize: str,
+) -> None:
+    """A preprocessor that ends each record with one leaves a line that was split whole."""
+    one = rig(oversize)
+    stage = preprocessors.make("single_line", {})
+    one._settings = dataclasses.replace(one._settings, preprocess=(stage,))
+    one.begin(roster.Estate())
+    one.write("/logs/a.log", b"x" * 250 + b"\nnext\n")
+
+    one.go_on()
+
+    assert [b"x" * LIMIT, b"x" * LIMIT, b"x" * 50 + b"\n", b"next\n"] == one.accepted
+    assert [] == one.letters
+
+
 @pytest.mark.parametrize(
     ("oversize", "shipped", "dead"),
     [
