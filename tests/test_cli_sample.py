@@ -244,6 +244,16 @@ def test_a_reader_that_leaves_is_no_fault(own: pathlib.Path) -> None:
     assert b"Traceback" not in said
 
 
+def test_what_a_sample_cannot_have_is_said(own: pathlib.Path) -> None:
+    """EC2 is not asked: a note, and no warning that --strict would count."""
+    content = ONE.replace("[own]", "[add_metadata: {ec2: [region]}]")
+
+    result = run(own, content, b"a\n", "--raw", "--strict")
+
+    assert (0, b'{"message":"a"}\n') == (result.returncode, result.stdout)
+    assert b"note: EC2 is not asked for a sample" in result.stderr
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 @pytest.mark.parametrize("more", [["--sample", "k.yaml", "--raw"], ["--sample", "k.yaml"], []])
 def test_a_full_disk_under_stdout_is_said(own: pathlib.Path, more: list[str]) -> None:

@@ -140,6 +140,8 @@ def _show(one: rehearsal.Rehearsal, flow: config.FlowConfig, wish: Wish, out: Bi
     warnings = list(_warnings(sums, one, flow))
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
+    if any(stage.needs_instance for stage in flow.preprocess):
+        click.echo("note: EC2 is not asked for a sample; what it would say is left out", err=True)
     click.echo(
         f"flow {flow.name}: {sums.records:,} record{'' if sums.records == 1 else 's'} of "
         f"{sums.source_bytes:,} bytes; {sums.sent:,} would be sent with "
