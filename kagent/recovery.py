@@ -222,8 +222,12 @@ class Recovery:
     def _look_for_copies(self, now: float) -> bool:
         """Let what was truncated go on in new files; return whether each could be looked at."""
         is_clean = True
+        if self._tails.truncated or self.missing:
+            self._tails.wake_grown(now)  # nothing is given up by sizes that were seen before
         for one in list(self._tails.busy.values()):
-            if one.position or one.is_known or not one.size or one.handle is None:
+            if one.position or one.is_known or one.handle is None:
+                continue
+            if not (one.size or self._tails.guard(one, functools.partial(one.poll, now), now)):
                 continue
             if one.asked != (one.size, self._tails.upheavals):
                 answer = self._ask(one, now)

@@ -336,7 +336,7 @@ class World:
         self.has_scanned = self.has_scanned or self.flow.roster.is_scanned
         self._note_tails()
         if self.flow._scanned != scanned:
-            self.writers.note_scan()
+            self.writers.note_scan({one.inode for one in self.flow.roster._recovery.seen})
         self._check_state(is_scan_new=self.flow._scanned != scanned)
         return due
 
@@ -546,6 +546,7 @@ class World:
         self.faulty_until = self.clock.now
         if operation in {"list", "status"}:
             self.has_missed_listing = True
+            self.writers.note_hidden(path)
         raise OSError(fault.number, errno.errorcode[fault.number], path)
 
     def _note_closed(self, node: fakes.Node) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import fnmatch
 import gzip
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import fakes
 from simulation_profile import WRITERS, Profile
@@ -76,6 +76,8 @@ class Writers:
         self.named: dict[fakes.Node, list[str]] = {}
         # When a file lost its last matching name. A short return that no scan saw changes nothing.
         self.left_at: dict[fakes.Node, float] = {}
+        # Files with a matching name that could not be looked at: nobody knows that they have it.
+        self._hidden: set[fakes.Node] = set()
         self._random = chooser
         self._clock = clock
         self._files = files
@@ -453,11 +455,23 @@ class Writers:
             if not self.is_matching(node):
                 self.left_at.setdefault(node, self._clock.now)
 
-    def note_scan(self) -> None:
-        """Take in that kagent saw what has a matching name."""
+    def note_hidden(self, path: str) -> None:
+        """Take in that a file, or all of a directory, cannot be looked at."""
+        for node, names in self.named.items():
+            if any(name == path or name.startswith(f"{path}/") for name in names):
+                self._hidden.add(node)
+                self.left_at.setdefault(node, self._clock.now)
+
+    def note_scan(self, seen: Collection[int]) -> None:
+        """Take in that kagent saw what has a matching name.
+
+        Args:
+            seen: The inodes of what it saw, of which those count that were hidden.
+        """
         for node in self.named:
-            if self.is_matching(node):
+            if self.is_matching(node) and (node not in self._hidden or node.number in seen):
                 self.left_at.pop(node, None)
+                self._hidden.discard(node)
 
     def note_silence(self) -> None:
         """Take in which files may be cut where they end: nobody has to read on."""
@@ -468,8 +482,8 @@ class Writers:
                     content.cuts.add(len(node.data.rstrip(b"\0")))
 
     def is_silent(self, node: fakes.Node) -> bool:
-        """Nobody has to read on: the file has no matching name, and no byte came for long."""
-        if node not in self.left_at or self.is_matching(node):
+        """Nobody has to read on: no matching name can be seen, and no byte came for long."""
+        if node not in self.left_at or (self.is_matching(node) and node not in self._hidden):
             return False
         wait_s = self._profile.rotate_wait_s if node.links else UNLINKED_WAIT_S
         since = max(self.left_at[node], self._truth.current[node].last_append)
