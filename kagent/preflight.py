@@ -90,7 +90,8 @@ def _judged(flow: config.FlowConfig, facts: model.StreamFacts) -> tuple[State, s
         hint = "its source is a Kinesis stream: write to that, or make one with Direct PUT"
         return "failed", f"{name} takes no records", hint
     words = [f"{name} is {facts.status}", facts.mode]
-    words.append(f"{len(facts.shards):,} open shards" if facts.shards else "")
+    shards = "1 open shard" if len(facts.shards) == 1 else f"{len(facts.shards):,} open shards"
+    words.append(shards if facts.shards else "")
     if facts.record_bytes_max is not None:
         words.append(f"records up to {facts.record_bytes_max // 1024:,} KiB")
     words.append(f"kept {facts.retention_hours} h" if facts.retention_hours else "")
