@@ -115,6 +115,9 @@ class Recovery:
             else:
                 one.after, after = "" if finding.is_its else after, one.tail_id
         if search.is_clean and is_clean:
+            for lost_file in self._unproven:
+                if lost_file.checkpoint.tail_id in self._tails.all:
+                    self._tails.all[lost_file.checkpoint.tail_id].mtime_saved = None
             self._unproven.clear()
             self._give_up(now)
 
@@ -351,9 +354,14 @@ class Recovery:
         paths = tuple(one.path for one in sightings)
         return not self._copies.may_continue(unpacked, paths, self._rows)
 
-    def doubt(self, row: model.Checkpoint, base: str) -> None:
-        """Note that a file goes on from 0, where nothing proves that it is the one it was."""
-        self._unproven.append(lost.LostFile(row, base, is_open=True))
+    def doubt(self, row: model.Checkpoint, one: tail.Tail) -> None:
+        """Note that a file goes on from 0, where nothing proves that it is the one it was.
+
+        It stays as old as it was until its younger generations were looked for: the next life
+        looks for them if this one ends before.
+        """
+        one.mtime_saved = row.mtime_ns
+        self._unproven.append(lost.LostFile(row, one.base, is_open=True))
 
     def note_read(self, one: tail.Tail) -> None:
         """Take in a tail of which something was read."""

@@ -345,7 +345,7 @@ class Roster:
             is_saved = self._parked.pop(row.tail_id, 0) == 0 and row.tail_id not in self._undurable
             one.is_durable = is_saved and not decision.is_rolled_back
             if not (row.offset or row.ranges):
-                self._recovery.doubt(row, one.base)
+                self._recovery.doubt(row, one)
             if decision.is_rolled_back:
                 self._rows.forget(row.tail_id)
                 self._tails.say(
@@ -392,7 +392,7 @@ class Roster:
                 one.is_durable = tail_id not in self._undurable
                 self._rows.take(tail_id)
                 if not (row.offset or row.ranges):
-                    self._recovery.doubt(row, one.base)
+                    self._recovery.doubt(row, one)
             else:
                 self._lose(row)
             self._tails.add(one)

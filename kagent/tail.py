@@ -24,6 +24,7 @@ READ_BYTES = 256 * 1024  # of lines that may well be short: what is worked on st
 RANGES_MAX = 256  # settled ranges saved above the offset
 HOLE_BLOCKS_MAX = 64  # blocks of NULs that are looked through in one go
 SEARCH_BLOCKS_MAX = 8  # blocks searched in one turn for the end of an oversize line
+_HOLE_BYTES_SEEN = 65536  # how far a hole is looked through for what stands behind it
 _SHORT_REST_BYTES = 65536  # an incomplete line of so few bytes is simply read again
 
 
@@ -76,6 +77,7 @@ class Tail:
         self.size = sightings[0].size
         self._size_before = self.size  # before it last changed
         self.mtime_ns = self._mtime_proved = sightings[0].mtime_ns
+        self.mtime_saved: int | None = None  # instead, while it is not known to be the file it was
         self.grown = now  # when a byte was last seen to come
         self.has_grown = False  # since it was opened
         self.state: Literal["followed", "left", "truncated"] = "followed"
@@ -101,7 +103,7 @@ class Tail:
         self._frontier = files.read(handle, *proof.before(start))
         self._frontier_at = start
         # What was seen of a file of which nothing is read yet: its content has no other proof.
-        self._peek = files.read(handle, 0, model.FRONTIER_BYTES_MAX) if start == 0 else b""
+        self._peek = self._look_at_head() if start == 0 else b""
         self._unsettled: collections.deque[tuple[int, bytes]] = collections.deque()
         self._scanned = start  # no newline between the position and here
         self._searched = b""  # the bytes just before there, if they were searched
@@ -341,12 +343,20 @@ class Tail:
 
     def _look_again(self) -> None:
         """Prove that a file of which nothing was read still begins as it did."""
-        assert self.handle is not None
-        seen = self._files.read(self.handle, 0, model.FRONTIER_BYTES_MAX)
+        seen = self._look_at_head()
         if not seen.startswith(self._peek):
             self._size_before = self.size
             raise TruncatedError
         self._peek = seen
+
+    def _look_at_head(self) -> bytes:
+        """Return the first bytes of the file; NULs say nothing, so those behind them as well."""
+        assert self.handle is not None
+        seen = self._files.read(self.handle, 0, model.FRONTIER_BYTES_MAX)
+        if seen.startswith(b"\0") and not seen.strip(b"\0"):
+            seen = self._files.read(self.handle, 0, _HOLE_BYTES_SEEN)
+            seen = seen[: len(seen) - len(seen.lstrip(b"\0")) + model.FRONTIER_BYTES_MAX]
+        return seen
 
     def note_sighting(self, sighting: model.Sighting) -> None:
         """Take in what a scan saw: bytes may have changed in a file no longer than it was.
@@ -484,6 +494,7 @@ class Tail:
     def _skip_hole(self, now: float, *, is_final: bool) -> split.Split | None:
         """Drop the NULs that a file begins with: its writer did not notice a truncation."""
         assert self.handle is not None
+        self._look_again()
         end = min(self._files.data_start(self.handle, 0), self.size)
         for _ in range(HOLE_BLOCKS_MAX if self._has_no_nuls else 0):
             data = self._files.read(self.handle, end, BLOCK_BYTES)
@@ -577,7 +588,7 @@ class Tail:
             self.tail_id,
             self.paths,
             self.identity,
-            self.mtime_ns,
+            self.mtime_ns if self.mtime_saved is None else self.mtime_saved,
             self.is_unlinked,
             self.start,
             frontier.offset,

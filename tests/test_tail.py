@@ -759,3 +759,14 @@ def test_hole_that_became_longer_is_dropped_too(log: Log, *, is_resumed: bool) -
     chunks = [result.chunk for result in found if result is not None]
     assert [(12, 50), (50, 56)] == [(chunk.start, chunk.end) for chunk in chunks]
     assert [b"whole\n"] == [record for chunk in chunks for record in chunk.records]
+
+
+def test_longer_hole_over_unread_lines_is_a_truncation(log: Log) -> None:
+    """Of a file that begins with NULs what stands behind them proves its content."""
+    log.write(bytes(100) + b"unread\n")
+    one = log.follow()
+
+    log.write(bytes(107) + b"new\n")
+
+    with pytest.raises(tail.TruncatedError):
+        one.poll(0.0)
