@@ -826,7 +826,11 @@ class Tail:
         if result.chunk.end < end.offset:
             return self._issue(result, block.data, now)
         result.chunk.read_time = now
-        self._note_head(block.start, block.data[: end.offset - block.start])
+        head = block.data[: end.offset - block.start]
+        head_bytes = min(end.offset, model.FINGERPRINT_BYTES_MAX) - block.start
+        if len(head) < head_bytes:  # the block ends within the line
+            head = self._files.read(self.handle, block.start, head_bytes)
+        self._note_head(block.start, head)
         self._note_issued(result.chunk, end.frontier)
         self._line_end = None
         return result

@@ -770,3 +770,14 @@ def test_longer_hole_over_unread_lines_is_a_truncation(log: Log) -> None:
 
     with pytest.raises(tail.TruncatedError):
         one.poll(0.0)
+
+
+def test_head_is_known_behind_a_line_longer_than_a_block(log: Log) -> None:
+    """A dropped line is part of what a copy of the file begins with."""
+    rules = split.Rules(21, "drop")
+    log.write(b"a" * 2000 + b"\nb\n")
+    one = log.follow(rules=rules)
+
+    read_chunks(one, tail.credit_min(rules))
+
+    assert b"a" * model.FINGERPRINT_BYTES_MAX == one.head
