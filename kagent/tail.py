@@ -337,9 +337,22 @@ class Tail:
         held = self._files.read(self.handle, *proof.before(self._frontier_at))
         if held != self._frontier:
             raise TruncatedError
+        self._prove_head()
         if self.known_end > self.position:
             self._prove_range(self.known_end)
         self._mtime_proved = self.mtime_ns
+
+    def _prove_head(self) -> None:
+        """Prove the first bytes as well where the ones before the position are NULs: any hole's.
+
+        Raises:
+            TruncatedError: they are not the ones that were read there.
+        """
+        assert self.handle is not None
+        if self._frontier and not self._frontier.strip(b"\0"):
+            head = self._head[: model.FRONTIER_BYTES_MAX]
+            if self._files.read(self.handle, 0, len(head)) != head:
+                raise TruncatedError
 
     def _look_again(self) -> None:
         """Prove that a file of which nothing was read still begins as it did."""
@@ -637,6 +650,7 @@ class Tail:
             start == 0 and not data.startswith(self._peek[:size])
         ):
             raise TruncatedError
+        self._prove_head()
         if start == 0 and self._unpacked is None and content.magic_of(data):
             raise CompressedError
         self._mtime_proved = self.mtime_ns

@@ -781,3 +781,19 @@ def test_head_is_known_behind_a_line_longer_than_a_block(log: Log) -> None:
     read_chunks(one, tail.credit_min(rules))
 
     assert b"a" * model.FINGERPRINT_BYTES_MAX == one.head
+
+
+def test_nuls_before_the_position_do_not_prove_a_file_that_begins_otherwise(log: Log) -> None:
+    """They stand in every hole: a file truncated and written on behind them is another one."""
+    rules = split.Rules(100)
+    log.write(b"half" + bytes(396) + b"end\n")
+    one = log.follow(rules=rules)
+    assert one.read(tail.credit_min(rules), 0.0) is not None
+    assert one._frontier.strip(b"\0") == b""
+
+    log.write(bytes(500) + b"whole\n")
+
+    with pytest.raises(tail.TruncatedError):
+        one.verify()
+    with pytest.raises(tail.TruncatedError):
+        one.read(tail.credit_min(rules), 0.0)
