@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 import traceback
+import zlib
 from collections.abc import Callable, Iterable
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
@@ -163,9 +164,9 @@ class Stage:
     def shipped(self, path: pathlib.Path) -> int:
         """Ask of a file whether it is shipped; a wrong yes is a fault."""
         try:
-            before = _content(path)
-        except OSError:
-            before = b""
+            before = _content(path) if path.is_file() else b""  # a FIFO would block
+        except (OSError, EOFError, zlib.error):
+            before = b""  # no log
         run = subprocess.run(
             [sys.executable, "-m", "kagent", "shipped", "-c", str(self.one.config), str(path)],
             capture_output=True,
@@ -565,7 +566,7 @@ def stale_writer_after_truncation(stage: Stage, how: str) -> None:
 def things_that_are_no_logs(stage: Stage) -> None:
     """FIFOs, links, directories, sockets, archives, a loop of links: all named *.log."""
     stage.checks_offsets = False
-    stage.configure(paths=["*.log", "*/*.log"])
+    stage.configure(paths=["*.log", "sub*/*.log"])
     logs = stage.root / "log"
     log = stage.log()
     log.write()
@@ -580,10 +581,8 @@ def things_that_are_no_logs(stage: Stage) -> None:
     (logs / "magic.log").write_bytes(b"\x1f\x8b\x08 this is no archive\n" * 100)
     (logs / "stub.log").write_bytes(b"\x1f\x8b")
     (logs / "empty.log").touch()
-    (logs / "locked.log").write_text("nobody reads me\n")
+    (logs / "plain.log").write_bytes(b"".join(stage.lines(1)))
     with socket.socket(socket.AF_UNIX) as one:
-        here = os.getcwd()
-        del here
         one.bind(
             os.path.relpath(logs / "socket.log")
             if len(str(logs)) > 80
@@ -606,8 +605,6 @@ def things_that_are_no_logs(stage: Stage) -> None:
     for name in ("fifo.log", "dir.log", "link.log", "archive.log", "socket.log"):
         said = len(re.findall(rf"/{name}", log_text))
         stage.must(said == 1, f"{name} is said {said} times")
-    stage.written += [b"\x1f\x8b"]
-    stage.gone |= {b"\x1f\x8b"}
     stage.judge()
 
 
