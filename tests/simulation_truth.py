@@ -72,6 +72,7 @@ class Content:
     data: bytearray = dataclasses.field(default_factory=bytearray)
     line_ends: list[int] = dataclasses.field(default_factory=list)
     skippable: int = 0  # how much of it was there when `start_at` could decide
+    skips: set[int] = dataclasses.field(default_factory=set)  # sizes at which it could decide
     last_append: float = 0.0
     late: Ranges = dataclasses.field(default_factory=Ranges)  # written after the silence
     cuts: set[int] = dataclasses.field(default_factory=set)  # sizes at which it fell silent
@@ -107,9 +108,10 @@ class Content:
         return self.line_ends[-1] if self.line_ends else 0
 
     @property
-    def skippable_lines_end(self) -> int:
-        after = bisect.bisect_right(self.line_ends, self.skippable)
-        return self.line_ends[after - 1] if after else 0
+    def skippable_ends(self) -> set[int]:
+        """Return where `start_at` may have begun."""
+        after = [bisect.bisect_right(self.line_ends, one) for one in (self.skippable, *self.skips)]
+        return {self.line_ends[one - 1] if one else 0 for one in after}
 
 
 class Truth:
@@ -312,7 +314,7 @@ class Truth:
     def first_owed(self, content: Content) -> int:
         """Return the start of the first line that `start_at` may not skip."""
         candidates = [one for several in self.history.values() for one in several]
-        ends = [(one.skippable_lines_end, one) for one in candidates]
+        ends = [(end, one) for one in candidates for end in one.skippable_ends]
         return max(end for end, one in ends if one.data[:end] == content.data[:end])
 
     def _may_drop(self, content: Content, start: int, end: int) -> bool:

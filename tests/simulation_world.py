@@ -354,6 +354,7 @@ class World:
         for node, content in self.truth.current.items():
             if self.writers.is_matching(node):
                 content.skippable = max(content.skippable, len(content.data))
+                content.skips.add(len(content.data))
 
     def _note_tails(self) -> None:
         assert self.flow is not None
