@@ -120,7 +120,8 @@ class Searcher:
                 found[one.checkpoint.tail_id] = best
         self._judged &= looks
         for one in lost:
-            its = found.get(one.checkpoint.tail_id)
+            # A file may be in doubt and truncated since: it is found once.
+            its = None if one.is_open else found.get(one.checkpoint.tail_id)
             result.findings += [its] if its is not None else []
             if its is not None or one.is_open or one.checkpoint.tail_id not in self._swept:
                 self._sweep(one, its, candidates[one.checkpoint.tail_id], taken, result)
