@@ -143,12 +143,13 @@ def test_a_stale_connection_was_closed_without_a_word(rig: Rig) -> None:
     """stale_share answers well, and the next request needs another connection."""
     rig.service.set_faults(Faults(stale_share=1))
 
-    assert 0 == rig.put(b"x")["FailedRecordCount"]
-    with contextlib.suppress(LOST):  # botocore may or may not have noticed
-        rig.put(b"x")
-    assert 0 == rig.put(b"x")["FailedRecordCount"]
+    answers = []
+    for _ in range(6):  # botocore notices now and then before it sends, and connects anew
+        with contextlib.suppress(LOST):
+            answers.append(rig.put(b"x")["FailedRecordCount"])
 
-    assert 2 <= rig.server.connections_accepted
+    assert {0} == set(answers)
+    assert 3 <= len(answers) <= rig.server.connections_accepted
 
 
 def test_an_internal_error_after_storing_explains_duplicates_too(rig: Rig) -> None:
