@@ -47,6 +47,16 @@ def wait_for_stderr(process: subprocess.Popen[str], text: str) -> None:
     assert any(text in line for line in process.stderr), text
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let children take Ctrl-C, also where a shell runs the tests as a background job."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
 def daemons(log: str) -> list[int]:
     """Return the pids of the daemons that are still running, of all that a log names."""
     pids = [int(pid) for pid in re.findall(r" started pid=(\d+)", log)]
@@ -96,7 +106,7 @@ def test_a_duplicate_that_nothing_explains_fails_it(tmp_path: pathlib.Path) -> N
 
 def test_an_interrupt_clears_everything_away(tmp_path: pathlib.Path) -> None:
     """Ctrl-C ends the daemon and removes the directory; exit code 130, nothing on stdout."""
-    with demo(tmp_path, seconds=4) as process:
+    with interruptible(), demo(tmp_path, seconds=4) as process:
         wait_for_stderr(process, "the daemon is up")
         (path,) = tmp_path.glob("kagent-demo-*/daemon.log")
         log = path.read_text()
