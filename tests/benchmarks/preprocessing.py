@@ -300,7 +300,7 @@ def parsing_cases(count: int) -> list[Case]:
             {},
             application_records(chooser, count // 2, 0.1),
             single_line_plainly,
-            2.0,
+            3.0,
         ),
         Case(
             "single_line, all records have several",
@@ -308,7 +308,7 @@ def parsing_cases(count: int) -> list[Case]:
             {},
             application_records(chooser, count // 10, 1.0),
             single_line_plainly,
-            1.0,
+            3.0,
         ),
     ]
 
