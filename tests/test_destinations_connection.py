@@ -14,7 +14,7 @@ from typing import Self
 import pytest
 from daemon import wait_until
 
-from kagent.destinations import connection, endpoint, http1
+from kagent.destinations import connection, endpoint, http1, turn
 
 REQUEST = [b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n", b"body"]
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -80,7 +80,12 @@ class Peer:
 
 @contextlib.contextmanager
 def connected(*script: Say) -> Iterator[connection.Connection]:
-    with Peer(*script) as peer, contextlib.closing(connection.Connection(peer.place)) as link:
+    mine = turn.Turn()
+    with (
+        Peer(*script) as peer,
+        contextlib.closing(connection.Connection(peer.place, mine)) as link,
+        mine,
+    ):
         yield link
 
 
@@ -246,6 +251,34 @@ def test_a_peer_that_does_not_read_is_a_time_out() -> None:
         with pytest.raises(endpoint.ReadTimeoutError):
             link.exchange([b"x" * 30_000_000])
         over.set()
+
+
+@pytest.mark.parametrize(
+    "size", [1, 30_000_000], ids=["for the answer", "until the body is taken"]
+)
+def test_others_may_compute_while_one_waits(size: int) -> None:
+    """Who waits for the network lends his turn, and has it again when the wait is over."""
+    mine, other_computed = turn.Turn(), threading.Event()
+    request = [b"x" * size]
+
+    def compute() -> None:
+        with mine:
+            other_computed.set()
+
+    def say(sock: socket.socket) -> None:
+        assert other_computed.wait(10)
+        reads(size, GOOD)(sock)
+
+    with Peer(say) as peer, contextlib.closing(connection.Connection(peer.place, mine)) as link:
+        with mine:
+            thread = threading.Thread(target=compute)
+            thread.start()
+            answer = link.exchange(request)
+            is_mine = mine.is_taken
+        thread.join(10)
+
+    assert (200, True) == (answer.status, is_mine)
+    assert not mine.is_taken
 
 
 def test_an_early_answer_is_read() -> None:

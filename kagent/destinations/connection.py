@@ -1,5 +1,8 @@
 """One keep-alive HTTP/1.1 connection: sends one request and reads one answer at a time.
 
+The socket never blocks: what has to wait for the network waits in `_wait`, where other senders may
+compute (turn).
+
 Law of time: between two bytes that go out `read_s` may pass, and the whole body has `read_s` and a
 second for every 32 KiB; then the whole answer has `read_s`. So every exchange ends.
 
@@ -11,11 +14,13 @@ that nobody asked for), and it is younger than AGE_S, so that DNS and load balan
 from __future__ import annotations
 
 import select
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 
 from kagent.destinations import endpoint as endpoints
 from kagent.destinations import http1
+from kagent.destinations import turn as turns
 
 IDLE_S = 5.0
 AGE_S = 300.0
@@ -24,21 +29,28 @@ _INTERIM_MAX = 8  # answers of status 1xx
 _TRAILERS_MAX = 100
 _RECEIVE_BYTES = 64 * 1024
 _SEND_BYTES_PER_S_MIN = 32 * 1024
+_WOULD_WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Connection:
     """Owns one socket; one thread at a time may use it. Close it when `exchange` has failed."""
 
-    def __init__(self, endpoint: endpoints.Endpoint) -> None:
+    def __init__(self, endpoint: endpoints.Endpoint, turn: turns.Turn) -> None:
         """Connect, through the proxy and with TLS as the endpoint says.
+
+        Args:
+            endpoint: Where to.
+            turn: Of those who call `exchange`, and not of whoever connects.
 
         Raises:
             endpoints.WireError: there is no connection; nothing was sent.
         """
         self.endpoint = endpoint
+        self._turn = turn
         self._received = bytearray()
         self.keeps_alive = True
         self._socket = endpoints.connect(endpoint)
+        self._socket.setblocking(False)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self._opened = self._used = time.monotonic()
@@ -56,11 +68,16 @@ class Connection:
             and not self._received
             and now - self._used < IDLE_S
             and now - self._opened < AGE_S
-            and not self._poll.poll(0)
+            and not self._has_news()
         )
 
+    def _has_news(self) -> bool:
+        """Whether something arrived that nobody asked for, or the end."""
+        self._poll.modify(self._socket, select.POLLIN)
+        return bool(self._poll.poll(0))
+
     def exchange(self, parts: Sequence[bytes]) -> http1.Answer:
-        """Send a request and return its answer.
+        """Send a request and return its answer; it is the caller's turn but while this waits.
 
         Raises:
             WireError, UnreadableAnswerError: there was none; the request may have arrived.
@@ -70,7 +87,9 @@ class Connection:
                 self._send(parts)
             except OSError as error:
                 return self._early_answer(error)
-            answer = self._read_answer(time.monotonic() + self.endpoint.read_s)
+            deadline = time.monotonic() + self.endpoint.read_s
+            self._wait(select.POLLIN, deadline)  # a read would only find that nothing is there
+            answer = self._read_answer(deadline)
         except TimeoutError as error:
             message = f"no complete answer within {self.endpoint.read_s:g} s: {self.endpoint.url}"
             raise endpoints.ReadTimeoutError(message) from error
@@ -87,11 +106,14 @@ class Connection:
         for part in parts:
             view = memoryview(part)
             while view:  # TLS takes 16 KiB at a time
-                left_s = deadline - time.monotonic()
-                if left_s <= 0:
+                if time.monotonic() >= deadline:
                     raise TimeoutError
-                self._socket.settimeout(min(read_s, left_s))
-                view = view[self._socket.send(view) :]
+                try:
+                    view = view[self._socket.send(view) :]
+                except _WOULD_WAIT as busy:
+                    self._wait(
+                        _event(busy, select.POLLOUT), min(deadline, time.monotonic() + read_s)
+                    )
 
     def _early_answer(self, error: OSError) -> http1.Answer:
         """Return the answer to a request that could not be sent whole, or raise its error.
@@ -187,14 +209,31 @@ class Connection:
 
     def _receive_some(self, size: int, deadline: float) -> bytes:
         """Return some bytes; raise EOFError at the end, TimeoutError at the deadline."""
-        left_s = deadline - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError
-        self._socket.settimeout(left_s)
-        some = self._socket.recv(size)
-        if not some:
-            raise EOFError
-        return some
+        while time.monotonic() < deadline:
+            try:
+                some = self._socket.recv(size)
+            except _WOULD_WAIT as busy:
+                self._wait(_event(busy, select.POLLIN), deadline)
+                continue
+            if not some:
+                raise EOFError
+            return some
+        raise TimeoutError
+
+    def _wait(self, event: int, until: float) -> None:
+        """Wait until the socket is ready, or may be; raise TimeoutError when it is not in time."""
+        left_s = max(0.0, until - time.monotonic())
+        with self._turn.lent():
+            self._poll.modify(self._socket, event)
+            if not self._poll.poll(left_s * 1000):
+                raise TimeoutError
+
+
+def _event(busy: OSError, wanted: int) -> int:
+    """Return what a call waits for; TLS may have to read in order to write."""
+    if isinstance(busy, ssl.SSLWantReadError):
+        return select.POLLIN
+    return select.POLLOUT if isinstance(busy, ssl.SSLWantWriteError) else wanted
 
 
 def _closed(error: Exception, endpoint: endpoints.Endpoint) -> str:

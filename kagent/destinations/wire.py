@@ -26,6 +26,7 @@ from kagent.destinations import (
     reach,
     signing,
     skew,
+    turn,
     verdicts,
 )
 
@@ -68,6 +69,7 @@ class Wire:
         self._encode = encode
         self._call = call
         self._way = aws.Shared(functools.partial(_find, api, options, self._clock))
+        self._turn = turn.Turn()
         self._idle: collections.deque[connection.Connection] = collections.deque()
         weakref.finalize(self, _close, self._idle)
         self._agent = f"kagent/{aws.version()}"
@@ -81,9 +83,12 @@ class Wire:
         """
         date = ""
         try:
-            answer = self._ask(self._encode(batch))
-            date = answer.headers.get("date", "")
-            return answers.judged_by(answer, len(batch.records), self._api.form, self._call)
+            way, key = self._prepare()
+            link = self._connect(way.reach.endpoint)
+            with self._turn:
+                answer = self._ask(link, way, key, batch)
+                date = answer.headers.get("date", "")
+                return answers.judged_by(answer, len(batch.records), self._api.form, self._call)
         except verdicts.CallError as failed:
             if failed.may_be_credentials:
                 self._way.forget()
@@ -91,29 +96,24 @@ class Wire:
                 self._clock.learn(date)
             raise
 
-    def _ask(self, body: list[bytes]) -> http1.Answer:
-        """Send one request and return whatever was answered."""
-        way, key = self._prepare()
-        place = way.reach.endpoint
-        headers = way.signer.headers(key, body, self._clock.now())
-        headers += [
-            ("accept-encoding", "identity"),
-            ("user-agent", self._agent),
-            ("content-length", str(sum(map(len, body)))),
-        ]
-        lines = [f"{name}: {value}\r\n" for name, value in headers]
-        head = "".join([place.request_head, *lines, "\r\n"]).encode("latin-1")
-        is_sent = False
+    def _connect(self, place: endpoint.Endpoint) -> connection.Connection:
         try:
-            link = self._connection(place)
-            is_sent = True
+            return self._connection(place)
+        except endpoint.WireError as error:
+            raise verdicts.of_exception(error, self._call, is_sent=False) from None
+
+    def _ask(
+        self, link: connection.Connection, way: _Way, key: signing.Key, batch: model.Batch
+    ) -> http1.Answer:
+        """Send one request and return whatever was answered."""
+        try:
             try:
-                answer = link.exchange([head, *body])
+                answer = link.exchange(self._request(way, key, self._encode(batch)))
             except BaseException:
                 link.close()
                 raise
         except endpoint.WireError as error:
-            raise verdicts.of_exception(error, self._call, is_sent=is_sent) from None
+            raise verdicts.of_exception(error, self._call, is_sent=True) from None
         except http1.UnreadableAnswerError as error:
             raise verdicts.of_nonsense(str(error)) from None
         if link.keeps_alive:
@@ -121,6 +121,18 @@ class Wire:
         else:
             link.close()
         return answer
+
+    def _request(self, way: _Way, key: signing.Key, body: list[bytes]) -> list[bytes]:
+        """Return the parts of a request: its head, then those of the body."""
+        headers = way.signer.headers(key, body, self._clock.now())
+        headers += [
+            ("accept-encoding", "identity"),
+            ("user-agent", self._agent),
+            ("content-length", str(sum(map(len, body)))),
+        ]
+        lines = [f"{name}: {value}\r\n" for name, value in headers]
+        head = "".join([way.reach.endpoint.request_head, *lines, "\r\n"])
+        return [head.encode("latin-1"), *body]
 
     def _connection(self, place: endpoint.Endpoint) -> connection.Connection:
         """Return the connection that was used last, or a new one."""
@@ -132,7 +144,7 @@ class Wire:
             if link.endpoint is place and link.is_reusable():
                 return link
             link.close()
-        return connection.Connection(place)
+        return connection.Connection(place, self._turn)
 
     def _prepare(self) -> tuple[_Way, signing.Key]:
         """Return the way to the service and credentials that are valid now."""
