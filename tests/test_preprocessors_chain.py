@@ -168,6 +168,15 @@ def test_records_leave_without_a_newline_where_terminators_are_stripped() -> Non
     assert [b'{"message":"u"}'] == run([picky], [b"u"], is_stripped=True).records
 
 
+def test_a_record_keeps_the_empty_line_that_it_ends_with() -> None:
+    """Its own terminator was taken off before the stages: simulation, framed seed 26."""
+
+    def same(records: list[bytes], _: model.ChunkContext) -> list[bytes]:
+        return records
+
+    assert [b"a\n", b"\n"] == run([same], [b"a\n", b"\n"], is_stripped=True).records
+
+
 def test_a_record_of_which_nothing_is_left_is_dropped() -> None:
     """Services take no empty record."""
 

@@ -92,6 +92,7 @@ class Chain:
 
     def run(self, records: list[bytes], context: model.ChunkContext) -> Result:
         """Return what becomes of a chunk's records."""
+        came = records
         result = Result([None] * len(records))
         aside = _Aside()
         live: Sequence[int] = range(len(records))
@@ -114,7 +115,11 @@ class Chain:
                 result.records[index] = record
         aside.put_into(result)
         if self._is_stripped and self._stages:
-            result.records = [record and record.removesuffix(b"\n") for record in result.records]
+            # A newline that a record came with is text: its last line is empty.
+            result.records = [
+                record and (record if record is one else record.removesuffix(b"\n"))
+                for record, one in zip(result.records, came, strict=True)
+            ]
         if b"" in result.records:  # nothing is left of it, and services take no empty record
             empty = [index for index, record in enumerate(result.records) if record == b""]
             result.dropped[EMPTY] = empty
