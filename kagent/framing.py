@@ -387,12 +387,9 @@ class Framer:
         counts: list[int] = []
         skipped = first = 0
         for last in _run_ends(rows.streams, len(rows.texts)):
-            texts, sizes = rows.texts[first:last], rows.sizes[first:last]
+            texts, sizes = _ended(rows.texts[first:last]), rows.sizes[first:last]
             text = b"".join(texts)
             text_ends = list(itertools.accumulate(map(len, texts)))
-            if not text.endswith(b"\n"):
-                # A last line without its end is judged as if it had one.
-                text, text_ends[-1] = text + b"\n", text_ends[-1] + 1
             lengths = self._grouping.lengths(text, skipped)
             looked_at = sum(lengths)
             if looked_at < len(text):
@@ -400,10 +397,10 @@ class Framer:
                 del texts[bisect.bisect_right(text_ends, looked_at) :]
                 del text_ends[len(texts) :], sizes[len(texts) :]
                 text = text[: text_ends[-1]] if texts else b""
-            found, is_known = self._limited(lengths, text, text_ends, sizes)
-            is_all = is_known and first + len(texts) == len(rows.texts)
-            is_last = last == len(rows.texts) or not is_known or first + len(texts) < last
-            if is_last and found and is_known:
+            found = self._limited(lengths, text, text_ends, sizes)
+            is_all = first + len(texts) == len(rows.texts)
+            is_last = last == len(rows.texts) or first + len(texts) < last
+            if is_last and found:
                 is_ended = rows.is_ended and is_all
                 if not is_ended and not self._is_decided(
                     found[-1], text, text_ends, sizes, (rows.rest_bytes if is_all else 0)
@@ -427,13 +424,10 @@ class Framer:
 
     def _limited(
         self, lengths: list[int], text: bytes, text_ends: list[int], sizes: list[int]
-    ) -> tuple[list[int], bool]:
-        """Return how many lines each record has, by the law of long records.
-
-        False says that what follows the last record must be asked for anew.
-        """
+    ) -> list[int]:
+        """Return how many lines each record has, by the law of long records."""
         if len(lengths) == len(text_ends):
-            return [1] * len(lengths), True
+            return [1] * len(lengths)
         source_ends = list(itertools.accumulate(sizes))
         indices = [0] + [
             bisect.bisect_left(text_ends, end) + 1 for end in itertools.accumulate(lengths)
@@ -442,7 +436,7 @@ class Framer:
         bounds = [0, *source_ends]
         longest = max(bounds[end] - bounds[start] for start, end in itertools.pairwise(indices))
         if longest <= self._bytes_max and max(counts) <= self._lines_max:
-            return counts, True
+            return counts
         counts.clear()
         at = 0
         while at < len(text_ends):
@@ -450,12 +444,10 @@ class Framer:
             stop = max(at + 1, min(at + self._lines_max, fits))
             begin = text_ends[at - 1] if at else 0
             end = self._grouping.first(text, begin, text_ends[stop - 1])
-            if end < 0:
-                return counts, False
             after = bisect.bisect_left(text_ends, end) + 1
             counts.append(after - at)
             at = after
-        return counts, True
+        return counts
 
     # --- a record that grows ------------------------------------------------------------------
 
@@ -494,7 +486,7 @@ class Framer:
         growing.lines += len(rows.texts)
         if growing.lines >= self._lines_max:
             return True
-        if not self._grouping.surely_goes_on(b"".join(rows.texts), before):
+        if not self._grouping.surely_goes_on(b"".join(_ended(rows.texts)), before):
             return True
         growing.looked_at += sum(rows.sizes)
         return False
@@ -536,6 +528,13 @@ def _bounded(data: bytes, delimiter: bytes) -> bytes:
         range(len(data)), split.LINES_MAX, key=lambda size: data.count(delimiter, 0, size)
     )
     return data[: size // 2 * 2]
+
+
+def _ended(texts: list[bytes]) -> list[bytes]:
+    """Return lines as patterns see them: what has no newline, a part, is judged as if it had."""
+    if b"".join(texts).count(b"\n") == len(texts):
+        return texts
+    return [text if text.endswith(b"\n") else text + b"\n" for text in texts]  # rare
 
 
 def _run_ends(streams: Sequence[bytes], count: int) -> list[int]:

@@ -163,8 +163,7 @@ class Grouping(Protocol):
     def first(self, text: bytes, at: int, end: int) -> int:
         """Return where the record that begins at `at` ends, `end` if not before it.
 
-        The text is the one whose lengths were asked for last. -1 says that `at` is within a line,
-        and that the rest of it must be asked for anew.
+        The text is the one whose lengths were asked for last, and `at` a line's beginning.
         """
         ...
 
@@ -258,10 +257,8 @@ class PresetGrouping:
 
     def first(self, text: bytes, at: int, end: int) -> int:
         """Return where the record that begins at `at` ends; `end` if it is open there."""
-        # A look behind `at` must not see what another record ended with.
-        is_cut = self._is_csv and at > 0 and text[at - 1] != 0x0A
-        found = self._record.match(text[at:end]) if is_cut else self._record.match(text, at, end)
-        return end if found is None else found.end() + (at if is_cut else 0)
+        found = self._record.match(text, at, end)
+        return end if found is None else found.end()
 
     def is_complete(self, record: bytes) -> bool:
         """Return whether no line can follow: of a CSV record, that no quote is open."""
@@ -338,8 +335,6 @@ class PatternGrouping:
     def first(self, text: bytes, at: int, end: int) -> int:  # noqa: ARG002
         """Return where the record that begins at `at` ends."""
         line = bisect.bisect_right(self._ends, at)
-        if at and (line == 0 or self._ends[line - 1] != at):
-            return -1
         while self._ends[line] < end and not self._last[line] & _ENDS:
             line += 1
             if not self._last[line] & _GOES_ON:

@@ -455,3 +455,19 @@ def test_utf_16_comes_out_as_it_went_in(text: str, order: str) -> None:
     assert text == b"".join(whole).decode() == b"".join(cut).decode()
     assert re.findall(r"[^\n]*\n|[^\n]+\Z", text) == [record.decode() for record in whole]
     assert all(len(record) <= 24 for record in cut)
+
+
+@pytest.mark.parametrize("size", [160, 200])
+def test_parts_that_are_no_whole_line_go_on_in_their_record(size: int) -> None:
+    """Whether the line that does not fit behind them is whole or not: simulation, seed 888."""
+    head = b"2026-01-01T00:00:00.0Z stdout "
+    data = b"%bF 1\n%bP \tat a\n%bP bb\n%bF %b\n" % (head, head, head, head, b"c" * 50)
+    many = multi("java", bytes_max=120)
+    framer = framing.Framer(
+        TAIL, split.Rules(120, "split", frame.Frame(decode="cri", multiline=many))
+    )
+    framer.begin(b"")
+
+    result = framer.split_block(model.Block(0, data[:size]), 1 << 30)
+
+    assert [b"1\n\tat abb"] == result.chunk.records[:1]
