@@ -57,6 +57,11 @@ class Frame:
         return self.encoding == "bytes" and self.decode == "none" and self.delimiter == "\n"
 
     @property
+    def is_grouped(self) -> bool:
+        """A record may be several lines."""
+        return self.multiline is not None or self.decode != "none"
+
+    @property
     def digest(self) -> str:
         """A text that differs whenever the values do; empty where nothing was set."""
         if self == Frame():

@@ -218,9 +218,10 @@ class Opener:
         tail_id = resume.checkpoint.tail_id
         files = unpacked or self._files
         if resume.is_rolled_back:
-            # An older frontier may stand within a line: all of it goes again.
-            line_end = self._last_line_end(handle, resume.offset, files)
-            offset = max(line_end, resume.checkpoint.start)
+            offset, row = resume.offset, resume.checkpoint
+            if not (self._rules.frame.is_grouped and row.split_digest == self._rules.digest):
+                # An older frontier may stand within a line: all of it goes again.
+                offset = max(self._last_line_end(handle, offset, files), row.start)
             resume, tail_id = dataclasses.replace(resume, offset=offset), self._new_id()
         return tail.Tail.resumed(resume, tail_id, handle, self._rules, files, now)
 

@@ -5,6 +5,7 @@ Reads the few bytes that a proof needs and compares them; never decides what a m
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 
 from kagent import model
@@ -79,12 +80,31 @@ def last_line_end(
 class History:
     """Older frontiers of a tail, by which a log that lost its last bytes is recognised.
 
-    Keeps the ones of about 1, 10 and 60 s ago and one of about half the offset.
+    Keeps the ones of about 1, 10 and 60 s ago and one of about half the offset. That one may be
+    anywhere: a line's beginning is found from there. The beginning of a record of several lines is
+    not, so of those the ends are noted, one in each doubling.
     """
 
-    def __init__(self, older: tuple[model.Frontier, ...], now: float) -> None:
-        """Start with the frontiers of a checkpoint, as if they were from now."""
+    def __init__(
+        self, older: tuple[model.Frontier, ...], now: float, *, is_grouped: bool = False
+    ) -> None:
+        """Start with the frontiers of a checkpoint, as if they were from now.
+
+        Args:
+            older: They.
+            now: The time, monotonic.
+            is_grouped: A frontier must be the end of a record: `note_ends` tells them.
+        """
         self._noted = [(now, one) for one in sorted(older, key=_offset)]
+        self._is_grouped = is_grouped
+        self._ends: list[int] = []
+
+    def note_ends(self, ends: list[int]) -> None:
+        """Note where records end, in their order; each is at most twice the one before it."""
+        while self._is_grouped and ends and (not self._ends or ends[-1] > self._ends[-1]):
+            last = self._ends[-1] if self._ends else 0
+            after = bisect.bisect_right(ends, last)
+            self._ends.append(ends[max(after, bisect.bisect_right(ends, 2 * last) - 1)])
 
     def note(
         self, frontier: model.Frontier, now: float, files: model.OpenFiles, handle: int
@@ -92,7 +112,12 @@ class History:
         """Note a frontier that is saved now; return the older ones to save beside it."""
         half = frontier.offset // 2
         if half and not any(half // 2 <= one.offset <= half for _, one in self._noted):
-            self._noted.insert(0, (now - _OLDER_AGES_S[-1], read_frontier(files, handle, half)))
+            at = half
+            if self._is_grouped:
+                at = max((end for end in self._ends if end <= half), default=0)
+            if at:
+                oldest = now - _OLDER_AGES_S[-1]
+                self._noted.insert(0, (oldest, read_frontier(files, handle, at)))
         self._noted = [item for item in self._noted if item[1].offset < frontier.offset]
         kept = {one for age in _OLDER_AGES_S for one in self._latest(now - age)}
         kept.update([one for _, one in self._noted if half // 2 <= one.offset <= half][-1:])

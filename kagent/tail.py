@@ -97,7 +97,7 @@ class Tail:
         self._files = files
         self._unpacked = files if isinstance(files, unpack.Unpacked) else None
         self._fingerprint = model.Fingerprint(0, proof.digest(b""))
-        self._history = proof.History((), now)
+        self._history = proof.History((), now, is_grouped=rules.frame.is_grouped)
         self._range_digests: dict[int, bytes] = {}
         self._head = files.read(handle, 0, min(start, model.FINGERPRINT_BYTES_MAX))
         self._frontier = files.read(handle, *proof.before(start))
@@ -139,7 +139,8 @@ class Tail:
         tail.is_known = bool(resume.offset or row.ranges)
         if not resume.is_rolled_back:
             tail._fingerprint = row.fingerprint
-            tail._history = proof.History(row.older, now)
+            is_grouped = rules.frame.is_grouped
+            tail._history = proof.History(row.older, now, is_grouped=is_grouped)
             tail.row = row
             if proof.digest(tail._frontier) != row.frontier.digest:
                 raise TruncatedError
@@ -743,6 +744,7 @@ class Tail:
 
     def _note_issued(self, chunk: model.Chunk, last_bytes: bytes) -> None:
         self.ledger.issue(chunk.start, chunk.end)
+        self._history.note_ends(chunk.ends)
         self._frontier, self._frontier_at = last_bytes, chunk.end
         if self._scanned < chunk.end:
             self._scanned, self._searched = chunk.end, b""

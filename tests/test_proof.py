@@ -261,3 +261,16 @@ def test_frontiers_of_a_checkpoint_go_on(handle: int) -> None:
     older = noted(proof.History(saved, 0.0), handle, [(0.5, 3000)])
 
     assert [1000] == [one.offset for one in older]
+
+
+def test_half_of_a_file_of_grouped_records_is_the_end_of_one(handle: int) -> None:
+    """The beginning of a record of several lines is not found from anywhere within it."""
+    history = proof.History((), 0.0, is_grouped=True)
+    nothing = noted(history, handle, [(0.0, 0)])
+    history.note_ends([90, 100, 130, 700])
+    history.note_ends([])
+    history.note_ends([900, 1400, 1600])
+    older = noted(history, handle, [(0.0, 1600)])
+
+    assert () == nothing
+    assert (proof.read_frontier(FILES, handle, 700),) == older
