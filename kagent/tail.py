@@ -702,6 +702,7 @@ class Tail:
         head = self._files.read(
             self.handle, 0, framing.HEADER_BYTES_MAX if wanted else framing.HEAD_BYTES
         )
+        self.verify()  # another file's header would be dropped of this one
         self._framer.begin(head)
         self.header, end = self._framer.header(head)
         is_there = len(self.header) == wanted or len(head) == framing.HEADER_BYTES_MAX

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kagent import model, split, system, tail, tracking
+from kagent import frame, model, split, system, tail, tracking
 
 KIB, MIB = 1024, 1024**2
 CREDIT = 16 * MIB
@@ -797,3 +797,18 @@ def test_nuls_before_the_position_do_not_prove_a_file_that_begins_otherwise(log:
         one.verify()
     with pytest.raises(tail.TruncatedError):
         one.read(tail.credit_min(rules), 0.0)
+
+
+def test_header_of_another_file_is_not_skipped_in_this_one(log: Log) -> None:
+    """The file was truncated and written anew: simulation, framed seed 144."""
+    rules = split.Rules(64 * KIB, frame=frame.Frame(header_lines=1))
+    log.write(b"#h\n1\n2\n")
+    row = row_of(log.follow(5, rules))
+    one = log.resume(row, rules)
+    log.write(b"#a longer header\n3\n")
+
+    with pytest.raises(tail.TruncatedError):
+        one.read(CREDIT, 0.0)
+    log.write(b"#h\n1\n2\n")  # as its copy has it, where it goes on
+
+    assert [b"2\n"] == read_records(one)
