@@ -458,11 +458,12 @@ class Tail:
         if not block.data:
             self._note_nuls()
             return None
-        is_closed = end == region_end or (is_final and end >= self.size)
+        # What was written since it was polled ends nothing: the file is not silent.
+        is_closed = end == region_end or (is_final and end == self.size)
         if self._line_end is not None:
             return self._cut_line(block, now)
         result = self._split(
-            block, lines_max, is_closed=is_closed, is_quiet=is_quiet and end >= self.size
+            block, lines_max, is_closed=is_closed, is_quiet=is_quiet and end == self.size
         )
         chunk = result.chunk
         if result.is_long and chunk.end == start:

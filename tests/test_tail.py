@@ -812,3 +812,22 @@ def test_header_of_another_file_is_not_skipped_in_this_one(log: Log) -> None:
     log.write(b"#h\n1\n2\n")  # as its copy has it, where it goes on
 
     assert [b"2\n"] == read_records(one)
+
+
+@pytest.mark.parametrize("kind", ["is_quiet", "is_final"])
+def test_what_comes_after_the_poll_ends_no_record(log: Log, kind: str) -> None:
+    """The file is not silent any more: simulation, framed seed 1567."""
+    many = frame.Multiline("java")
+    rules = split.Rules(64 * KIB, frame=frame.Frame(multiline=many))
+    log.write(b"1\n\ta\n")
+    one = log.follow(0, rules)
+    one.poll(0.0)
+    log.append(b"\tb\n")
+
+    grown = one.read(CREDIT, 0.0, **{kind: True})
+    one.poll(9.0)
+    silent = one.read(CREDIT, 9.0, **{kind: True})
+
+    assert grown is None
+    assert silent is not None
+    assert [b"1\n\ta\n\tb\n"] == silent.chunk.records
