@@ -117,6 +117,8 @@ class Content:
 class Truth:
     """All contents of a world; see the module."""
 
+    content_type = Content
+
     def __init__(self, policy: str, limit: int) -> None:
         self.policy = policy
         self.limit = limit
@@ -137,7 +139,7 @@ class Truth:
 
     def note_created(self, node: fakes.Node) -> Content:
         contents = self.history.setdefault(node.number, [])
-        content = Content(node.number, len(contents))
+        content = self.content_type(node.number, len(contents))
         contents.append(content)
         self.current[node] = content
         return content
@@ -305,7 +307,7 @@ class Truth:
         for other in (one for several in self.history.values() for one in several):
             if not gaps or other is content or other.data[:1] != content.data[:1]:
                 continue
-            same = _common_prefix(other.data, content.data)
+            same = common_prefix(other.data, content.data)
             twin = Ranges()
             twin.pairs = other.covered.within(0, same)
             gaps = [one for first, last in gaps for one in twin.gaps(first, last)]
@@ -366,9 +368,7 @@ class Truth:
         There are several when a writer acted within the step that opened the file.
         """
         origins = self.origins[tail_id]
-        if self.policy == "truncate" and len(data) == end - start + 1:
-            data = data[:-1]
-        same = [one for one in self._contents_of(tail_id) if one.data[start:end] == data]
+        same = [one for one in self._contents_of(tail_id) if self._says(one, start, end, data)]
         whole = [one for one in same if self._is_whole(one, start, end)]
         latest = self.places.get(tail_id, [])[-1:]
         if all(index == last for _, index, last in origins) and latest and latest[0] in whole:
@@ -382,6 +382,12 @@ class Truth:
             f"S4 {tail_id[:6]}:{start}-{end} {data[:60]!r}: "
             + (f"no whole line, the lines are {lines}" if same else "not the file's bytes")
         )
+
+    def _says(self, content: Content, start: int, end: int, data: bytes) -> bool:
+        """Return whether a record is what a range of a content becomes."""
+        if self.policy == "truncate" and len(data) == end - start + 1:
+            data = data[:-1]
+        return content.data[start:end] == data
 
     def places_of(self, tail_id: str) -> list[fakes.Node]:
         """Return the files that hold now what a tail has read, as far as that was delivered."""
@@ -425,7 +431,7 @@ class Truth:
         return sorted(cuts)
 
 
-def _common_prefix(one: bytearray, other: bytearray) -> int:
+def common_prefix(one: bytearray, other: bytearray) -> int:
     """Return how many first bytes are the same."""
     low, high = 0, min(len(one), len(other))
     while low < high:

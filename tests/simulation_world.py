@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable, Iterator
 
 import fakes
-from simulation_profile import PREPROCESS, draw_profile
+from simulation_profile import PREPROCESS, Profile, draw_profile
 from simulation_truth import BrokenError, Content, Truth
 from simulation_writers import DIRECTORIES, POISON, Writers, is_generation
 
@@ -53,7 +53,31 @@ def _tuned(module: types.ModuleType, name: str, value: int) -> Iterator[None]:
 
 
 class World:
-    """One run; `run` makes it, and raises when a promise is broken."""
+    """One run; `run` makes it, and raises when a promise is broken.
+
+    Other kinds of worlds derive from it: what differs is in the methods right below.
+    """
+
+    writers_type = Writers
+
+    def draw_profile(self) -> Profile:
+        return draw_profile(self.random)
+
+    def make_truth(self) -> Truth:
+        policy = "split" if self.profile.policy == "auto" else self.profile.policy
+        return Truth(policy, self.profile.record_bytes_max)
+
+    def owed_bytes(self, content: Content) -> int:
+        """Return how much of a file with a matching name is delivered in the end."""
+        return content.complete_bytes
+
+    def opened(self, record: bytes) -> bytes:
+        """Return a record as its reader gets it."""
+        return record
+
+    def line_of(self, line: bytes, start: int, end: int) -> bytes:
+        """Return a line of a packed record, without the newline that it may have got there."""
+        return line[: end - start] if self.truth.policy != "truncate" else line
 
     def __init__(self, seed: int, actions: int = 150) -> None:
         self.random = random.Random(seed)
@@ -62,7 +86,7 @@ class World:
         self.is_crowded = seed % 4 == 3
         random.seed(seed)  # tenacity's jitter
         self.trace: collections.deque[str] = collections.deque(maxlen=400)
-        self.profile = draw_profile(self.random)
+        self.profile = self.draw_profile()
         self.trace.append(f"{self.profile}")
         self.actions = actions
         self.clock = fakes.FakeClock()
@@ -70,8 +94,7 @@ class World:
         self.store = _CheckedStore(self)
         self.letters = fakes.FakeDeadLetters()
         self.saver = self._new_saver()
-        policy = "split" if self.profile.policy == "auto" else self.profile.policy
-        self.truth = Truth(policy, self.profile.record_bytes_max)
+        self.truth = self.make_truth()
         self.truth.is_ordered = self.profile.is_ordered
         self.flow: flow.Flow | None = None
         self.pending: list[tuple[model.Batch, float]] = []
@@ -88,7 +111,7 @@ class World:
         self.has_raced = False
         self.files.before = self._before
         self.files.closed = self._note_closed
-        self.writers = Writers(
+        self.writers = self.writers_type(
             self.random,
             self.clock,
             self.files,
@@ -419,7 +442,7 @@ class World:
     def _receipt(self, batch: model.Batch, answer: str) -> model.Receipt:
         count = len(batch.records)
         everything = range(count)
-        if any(POISON in record for record in batch.records):
+        if any(POISON in self.opened(record) for record in batch.records):
             return model.Receipt(batch, setback=errors.RejectedError("ValidationException", "no"))
         if answer in {"refuse_some", "refuse_all", "internal_failure"}:
             share = 1.0 if answer == "refuse_all" else self.random.choice([0.3, 0.7])
@@ -451,19 +474,14 @@ class World:
         records: list[list[tuple[tuple[str, int, int], bytes]]]
         if batch.packed:
             records = [
-                list(zip(_places_in(one), self._lines(data, one.lines), strict=True))
+                list(zip(_places_in(one), self._lines(self.opened(data), one.lines), strict=True))
                 for one, data in zip(batch.packed, batch.records, strict=True)
             ]
         else:
             records = [[one] for one in zip(_places(batch.chunks), batch.records, strict=True)]
         for index in indices:
             for (tail_id, start, end), line in records[index]:
-                # A line without its newline gets one when it is packed.
-                data = (
-                    line[: end - start]
-                    if batch.packed and self.truth.policy != "truncate"
-                    else line
-                )
+                data = self.line_of(line, start, end) if batch.packed else line
                 self.truth.note_record(tail_id, start, end, data, is_repeatable=is_lost)
 
     def _lines(self, data: bytes, count: int) -> list[bytes]:
@@ -580,7 +598,9 @@ class World:
     def _lose_pending(self) -> None:
         """End all attempts; the service takes some of them, and nobody hears of it."""
         for batch, _ in self.pending:
-            if self.random.random() < 0.5 and not any(POISON in one for one in batch.records):
+            if self.random.random() < 0.5 and not any(
+                POISON in self.opened(one) for one in batch.records
+            ):
                 self._take(batch, range(len(batch.records)), is_lost=True)
         self.pending.clear()
 
@@ -695,7 +715,7 @@ class World:
                     self._check_generation(node)
                 elif self.writers.is_matching(node):
                     content = self.truth.current[node]
-                    self.truth.check_delivered(content, content.complete_bytes, "a file")
+                    self.truth.check_delivered(content, self.owed_bytes(content), "a file")
                 else:
                     self._check_generation(node)
             self._check_saved()

@@ -91,9 +91,12 @@ class Writers:
         for directory in DIRECTORIES:
             files.make_directory(directory)
 
+    weights = WRITERS
+    line_end = b"\n"
+
     def write(self) -> str | None:
         writers = self._profile.writers
-        kind = self._random.choices(writers, [WRITERS[one] for one in writers])[0]
+        kind = self._random.choices(writers, [self.weights[one] for one in writers])[0]
         said = getattr(self, f"_{kind}")()
         self.note_names()
         self.note_silence()
@@ -121,6 +124,12 @@ class Writers:
         size = self._random.choice([0, 1, 8, 20]) if size is None else size
         return head + b"abcdefghijklmnopqrstuvwxyz"[self._lines % 26 :][:1] * size + b"\n"
 
+    def encode(self, text: str) -> bytes:
+        return text.encode()
+
+    def poison(self) -> bytes:
+        return POISON + self.line(0)
+
     def put(self, node: fakes.Node, data: bytes) -> str:
         self._files.append(node, data)
         self._truth.note_appended(node, data, self._clock.now, is_late=self.is_silent(node))
@@ -146,7 +155,7 @@ class Writers:
 
     def _append_poison(self) -> str | None:
         node = self._a_node()
-        return None if node is None else self.put(node, POISON + self.line(0))
+        return None if node is None else self.put(node, self.poison())
 
     def _create(self) -> str | None:
         path = self._random.choice(NAMES)
@@ -236,7 +245,7 @@ class Writers:
         said = self._truncate_to(node, 0)
         grown = b"".join(self.line(20) for _ in range(size // 24 + 2))
         if self._random.random() < 0.3 and size:
-            grown = grown[: size - 1] + b"\n"
+            grown = grown[: size - len(self.line_end)] + self.line_end
         self.put(node, grown)
         return f"{said}, grown to {len(node.data)}"
 
@@ -374,7 +383,8 @@ class Writers:
         node = self._files.create(path)
         self._truth.note_created(node)
         self.note_names()
-        return self.put(node, b"# the fields are: everything\n" * self._random.choice([1, 2, 40]))
+        line = self.encode("# the fields are: everything") + self.line_end
+        return self.put(node, line * self._random.choice([1, 2, 40]))
 
     def _link(self) -> str | None:
         name = self.a_name()

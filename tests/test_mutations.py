@@ -30,8 +30,14 @@ def test_planted_bug_fails_the_simulation(patch: pathlib.Path, tmp_path: pathlib
     )
     assert applied.returncode == 0, f"{patch.name} no longer applies: {applied.stderr}"
 
+    kind = "framed" if patch.name.startswith("framed_") else "plain"
     simulated = subprocess.run(
-        [sys.executable, str(TESTS / "simulation_run.py"), "--seeds", str(SEEDS)],
+        [
+            sys.executable,
+            str(TESTS / "simulation_run.py"),
+            f"--seeds={SEEDS}",
+            f"--kind={kind}",
+        ],
         env=os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
