@@ -122,9 +122,16 @@ def cpu_s(pid: int) -> float:
 
 
 def peak_mib(pid: int) -> float:
-    """Return the most memory that a process had resident."""
+    """Return the most memory that a process had resident.
+
+    Raises:
+        ProcessLookupError: it has ended; the kernel does not know any more.
+    """
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    _, found, rest = status.partition("VmHWM:")
+    if not found:
+        raise ProcessLookupError(pid)
+    return int(rest.split()[0]) / 1024
 
 
 @dataclasses.dataclass
