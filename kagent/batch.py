@@ -310,8 +310,11 @@ class Batcher:
             count, size = self._fit(one, first, records_room, bytes_room, is_first=not cargo)
             if count == 0:
                 break
-            is_all = isinstance(one, model.Packed) or (count == len(one) and not is_fresh)
-            cargo.append(one if is_all else one.slice(first, first + count))  # type: ignore[union-attr]
+            is_all = count == len(one) and not is_fresh
+            if is_all or isinstance(one, model.Packed):
+                cargo.append(one)
+            else:
+                cargo.append(one.slice(first, first + count))
             if is_fresh:
                 self._pass_fresh(count, size)
             else:

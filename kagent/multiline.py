@@ -251,7 +251,7 @@ class PresetGrouping:
             return io.BytesIO(text).readlines()
         return self._records.findall(text)
 
-    def lengths(self, text: bytes, skipped: int) -> list[int]:  # noqa: ARG002
+    def lengths(self, text: bytes, skipped: int) -> list[int]:
         """Return the records' sizes."""
         return list(map(len, self.records(text)))
 
@@ -267,7 +267,7 @@ class PresetGrouping:
             return found is not None and found.end() == len(record)
         return self._goes_on is None
 
-    def surely_goes_on(self, text: bytes, skipped: int) -> bool:  # noqa: ARG002
+    def surely_goes_on(self, text: bytes, skipped: int) -> bool:
         """Return whether every line goes on: within an open quote, what holds no quote."""
         if self._is_csv:
             return b'"' not in text
@@ -332,7 +332,7 @@ class PatternGrouping:
         bounds = [0, *(one for one in firsts if one), *self._ends[-1:]]
         return [end - start for start, end in itertools.pairwise(bounds)]
 
-    def first(self, text: bytes, at: int, end: int) -> int:  # noqa: ARG002
+    def first(self, text: bytes, at: int, end: int) -> int:
         """Return where the record that begins at `at` ends."""
         line = bisect.bisect_right(self._ends, at)
         while self._ends[line] < end and not self._last[line] & _ENDS:
@@ -341,7 +341,7 @@ class PatternGrouping:
                 return self._ends[line - 1]
         return min(end, self._ends[line])
 
-    def is_complete(self, record: bytes) -> bool:  # noqa: ARG002
+    def is_complete(self, record: bytes) -> bool:
         """Return whether the last line that was looked at ends its record."""
         return bool(self._last[-1] & _ENDS)
 

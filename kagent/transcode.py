@@ -100,11 +100,11 @@ class ByteEncoding:
         """Return the bytes themselves; a latin-1 character takes two bytes at most."""
         return record_bytes // 2 if self._is_latin else record_bytes
 
-    def find(self, data: bytes, at: int, offset: int) -> int:  # noqa: ARG002
+    def find(self, data: bytes, at: int, offset: int) -> int:
         """Return where a delimiter begins in data."""
         return data.find(self.delimiter, at)
 
-    def lines(self, data: bytes, offset: int) -> Lines:  # noqa: ARG002
+    def lines(self, data: bytes, offset: int) -> Lines:
         """Return all lines of data that are complete."""
         if self.delimiter == b"\n":
             found = io.BytesIO(data).readlines()
@@ -117,11 +117,11 @@ class ByteEncoding:
             found = [line.decode("latin-1").encode() for line in found]
         return Lines(found, sizes)
 
-    def text(self, data: bytes, offset: int) -> tuple[bytes, int]:  # noqa: ARG002
+    def text(self, data: bytes, offset: int) -> tuple[bytes, int]:
         """Return bytes as text; nothing is ever wrong."""
         return (data.decode("latin-1").encode() if self._is_latin else data), 0
 
-    def cut(self, data: bytes, size: int, offset: int) -> int:  # noqa: ARG002
+    def cut(self, data: bytes, size: int, offset: int) -> int:
         """Return the size, or less where a delimiter may have begun."""
         return size - _begun(data[:size], self.delimiter) if size < len(data) else len(data)
 

@@ -52,7 +52,7 @@ class FakeCloudWatch:
         self.connections += 1
         return self
 
-    def put_metric_data(self, *, Namespace: str, MetricData: list[dict[str, Any]]) -> None:  # noqa: N803
+    def put_metric_data(self, *, Namespace: str, MetricData: list[dict[str, Any]]) -> None:  # noqa: N803 -- AWS names them
         assert Namespace == "kagent"
         if self.failures:
             raise self.failures.pop(0)

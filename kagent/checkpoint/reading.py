@@ -51,6 +51,7 @@ class CheckpointReader:
             inode: The file's, whatever its device: numbers of devices change at a reboot.
             fingerprints: Of what the file holds; rows with one of them are returned as well.
         """
+        # Nothing but question marks goes into the text of the statement.
         marks = ",".join("?" * len(fingerprints))
         return self._select(
             rows.checkpoint_of,

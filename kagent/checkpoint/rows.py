@@ -70,7 +70,7 @@ INSERT INTO checkpoint ({", ".join(_KEY + _VALUES)})
 VALUES ({", ".join(f":{column}" for column in _KEY + _VALUES)})
 ON CONFLICT ({", ".join(_KEY)})
 DO UPDATE SET {", ".join(f"{column} = excluded.{column}" for column in _VALUES)}
-"""  # noqa: S608
+"""  # noqa: S608 -- see above
 
 _JSON = json.JSONEncoder(separators=(",", ":"))  # built once: json.dumps would build one a call
 

@@ -193,7 +193,7 @@ class CheckpointThread:
             return
         try:
             question.answer.set_result(question.ask(self._store))
-        except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
+        except Exception as error:  # noqa: BLE001 -- it is raised where the question was asked
             question.answer.set_exception(error)
 
 

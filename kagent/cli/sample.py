@@ -224,7 +224,7 @@ def _opened(sample: str, stack: contextlib.ExitStack) -> tuple[int, str]:
     if sample == "-":
         return stack.enter_context(_spooled(sys.stdin.buffer)), "-"
     try:
-        file = stack.enter_context(open(sample, "rb", buffering=0))  # noqa: SIM115
+        file = stack.enter_context(open(sample, "rb", buffering=0))  # noqa: SIM115 -- the stack closes it
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return file.fileno(), os.path.abspath(sample)
         return stack.enter_context(_spooled(file)), os.path.abspath(sample)

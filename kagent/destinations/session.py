@@ -88,7 +88,7 @@ def _sign_with(session: Any, clock: skew.Skew) -> None:
 
 
 def _make_signer(base: Any) -> Any:
-    class Signer(base):  # type: ignore[misc]
+    class Signer(base):  # type: ignore[misc]  # botocore is untyped
         """SigV4 with the time that the request carries."""
 
         def _modify_request_before_signing(self, request: Any) -> None:

@@ -128,7 +128,7 @@ def _handler(service: Imds) -> type[http.server.BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: typing.Any) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: typing.Any) -> None:  # noqa: A002 -- its name there
             pass
 
     return Handler

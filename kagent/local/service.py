@@ -296,5 +296,5 @@ def _injected(wanted: faults.Faults) -> errors.ServiceError:
     return errors.ServiceError(wanted.fail_code, "A fault on request.", wanted.fail_status)
 
 
-def _settle(stored: records.Unsettled, is_success: bool, is_sent: bool, /) -> None:  # noqa: FBT001
-    stored.settle(is_good=is_success and is_sent)
+def _settle(stored: records.Unsettled, is_success: object, is_sent: object, /) -> None:
+    stored.settle(is_good=bool(is_success and is_sent))

@@ -15,7 +15,7 @@ class AddBrackets(stage.Stage):
     """Where the newline that ends a record goes: after the closing brace, so that records stay
     lines, or inside, as the Java agent leaves it."""
 
-    def __call__(self, records: list[bytes], context: model.ChunkContext) -> list[bytes]:  # noqa: ARG002
+    def __call__(self, records: list[bytes], context: model.ChunkContext) -> list[bytes]:
         """Return each record in braces."""
         if self.newline == "inside":
             return [b"{%b}" % record for record in records]  # 0.1 us a record

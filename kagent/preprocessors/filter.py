@@ -142,7 +142,7 @@ class Filter(stage.Stage):
     def __call__(
         self,
         records: list[bytes],
-        context: model.ChunkContext,  # noqa: ARG002
+        context: model.ChunkContext,
     ) -> list[model.Outcome]:
         """Return the records that are kept, and None for the others."""
         outcomes: list[model.Outcome] = list(records)

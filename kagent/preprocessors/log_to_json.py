@@ -72,7 +72,7 @@ class LogToJson(stage.Stage):
     def __call__(
         self,
         records: list[bytes],
-        context: model.ChunkContext,  # noqa: ARG002
+        context: model.ChunkContext,
     ) -> list[model.Outcome]:
         """Return an object for each record."""
         return self._reader.read(records)

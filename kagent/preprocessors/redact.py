@@ -96,7 +96,7 @@ class Redact(stage.Stage):
     def __call__(
         self,
         records: list[bytes],
-        context: model.ChunkContext,  # noqa: ARG002
+        context: model.ChunkContext,
     ) -> list[model.Outcome]:
         """Return each record with what is found in it replaced."""
         outcomes = self._redacted(records)
@@ -174,10 +174,10 @@ class Redact(stage.Stage):
     def _pieces(self, record: bytes, ranges: _Ranges) -> Iterable[tuple[int, int, bytes]]:
         """Yield what is to be replaced within the strings and the other scalars of JSON."""
         replacement = self._bytes
-        ends = [end for _, end in ranges]
+        starts, ends = map(list, zip(*ranges, strict=True))
         for token in _TOKEN.finditer(record):
             first = bisect.bisect_right(ends, token.start())
-            touching = list(itertools.takewhile(lambda one: one[0] < token.end(), ranges[first:]))  # noqa: B023
+            touching = ranges[first : bisect.bisect_left(starts, token.end(), first)]
             if not touching:
                 continue
             if not token[0].startswith(b'"'):
@@ -263,17 +263,18 @@ def _whole_characters(record: bytes, start: int, end: int) -> credentials.Range:
     return start, end
 
 
-def _whole_escapes(record: bytes, low: int, high: int, ranges: _Ranges) -> _Ranges:
+def _whole_escapes(record: bytes, first: int, last: int, ranges: _Ranges) -> _Ranges:
     """Return ranges of a string that cut no escape."""
-    escapes = [one.span() for one in _ESCAPE.finditer(record, low, high)]
+    escapes = [one.span() for one in _ESCAPE.finditer(record, first, last)]
     starts = [start for start, _ in escapes]
     whole: _Ranges = []
     for start, end in ranges:
+        low, high = start, end
         for at in (start, end):
             index = bisect.bisect_left(starts, at) - 1
             if index >= 0 and at < escapes[index][1]:  # within that escape
-                start, end = min(start, escapes[index][0]), max(end, escapes[index][1])  # noqa: PLW2901
-        whole.append((start, end))
+                low, high = min(low, escapes[index][0]), max(high, escapes[index][1])
+        whole.append((low, high))
     return _merged(whole)
 
 

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import zstandard
 
@@ -281,9 +281,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", action="store_true", help="keep the directories")
     given = parser.parse_args(arguments)
-    wanted: Callable[[Case], bool] = lambda case: not given.cases or case.name in given.cases  # noqa: E731
     failed = []
-    for case in filter(wanted, CASES):
+    for case in CASES:
+        if given.cases and case.name not in given.cases:
+            continue
         root = pathlib.Path(tempfile.mkdtemp(prefix=f"kagent-million-{case.name}-"))
         figures = run(case, given.lines, root, given.seed)
         print(json.dumps(dataclasses.asdict(figures)))
