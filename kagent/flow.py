@@ -439,7 +439,7 @@ class Flow:
             return
         self._published = now
         self.counters.check_balance(self.roster.unsettled_bytes())
-        snapshot = self.roster.snapshot(self._sequence + 1, is_last=is_last)
+        snapshot = self.roster.snapshot(self._sequence + 1, is_first=is_first, is_last=is_last)
         if snapshot is not None:
             self._sequence += 1
             self._save(snapshot)

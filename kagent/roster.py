@@ -544,14 +544,18 @@ class Roster:
         """A file waits for its row to be durable, and its row was not handed over yet."""
         return any(map(self._is_unknown, self._tails.busy.values()))
 
-    def snapshot(self, sequence: int, *, is_last: bool = False) -> model.FlowSnapshot | None:
+    def snapshot(
+        self, sequence: int, *, is_first: bool = False, is_last: bool = False
+    ) -> model.FlowSnapshot | None:
         """Return the rows that changed since the last snapshot, None if none did.
 
+        Nothing is read before the first one of a life is durable, so it is as urgent as a file
+        that waits.
         The last snapshot of a life holds every settled range, so that a successor sends nothing
         again that was accepted.
         """
         now = self._clock.monotonic()
-        is_urgent = self.is_waiting_to_be_read
+        is_urgent = is_first or self.is_waiting_to_be_read
         rows = [self._rows[tail_id] for tail_id in sorted(self._rows.changed)]
         self._parked |= dict.fromkeys(self._parked.keys() & self._rows.changed, sequence)
         for one in list(self._tails.busy.values()):

@@ -638,6 +638,24 @@ def test_settled_ranges_are_not_sent_again_after_a_restart() -> None:
     assert rig.accepted == [b"two\n", b"three\n", b"one\n"]
 
 
+def test_first_snapshot_after_a_restart_does_not_wait_for_the_interval() -> None:
+    """Nothing is read before it is durable, also where every file is known."""
+    rig = Rig()
+    rig.write("/logs/a.log", b"one\n")
+    rig.go_on()
+    rows = list(rig.rows().values())
+    rig.files.close_all()
+    rig.write("/logs/a.log", b"two\n")
+    rig.snapshots.clear()
+
+    rig.begin(roster.Estate(rows, {"/logs/*.log"}))
+    rig.step()
+
+    (first,) = rig.snapshots
+    assert first.is_urgent
+    assert [row.paths for row in first.checkpoints] == [("/logs/a.log",)]
+
+
 def test_hanging_disk_does_not_make_a_queue_of_snapshots() -> None:
     """The next snapshot is handed over when the one before is durable."""
     rig = Rig()
