@@ -112,7 +112,10 @@ class Opener:
         handle = self._handle(sighting)
         if handle is None:
             return None
-        if self.is_compressed(sighting):
+        is_compressed = self.is_compressed(sighting)
+        if is_compressed is None:
+            return None
+        if is_compressed:
             return self._open_compressed(opening, now)
         try:
             if isinstance(opening, tracking.Start):
@@ -150,16 +153,20 @@ class Opener:
         """Decompress a piece of a file that is to be opened."""
         self._unpacker.verify_on()
 
-    def is_compressed(self, sighting: model.Sighting) -> bool:
-        """Return whether a file can be opened and is compressed."""
+    def is_compressed(self, sighting: model.Sighting) -> bool | None:
+        """Return whether a file is compressed; None if it cannot be read now.
+
+        An archive whose first bytes cannot be read is not taken for a file of lines: nobody would
+        look again at what it holds.
+        """
         handle = self._handle(sighting)
         if handle is None:
-            return False
+            return None
         try:
             return content.magic_of(self._files.read(handle, 0, content.MAGIC_BYTES)) is not None
         except OSError as error:
             self._faults.report(sighting.path, f"cannot read: {error.strerror}")
-            return False
+            return None
 
     def unpacked(self, sighting: model.Sighting) -> unpack.Unpacked | None:
         """Return what a compressed file holds, verified or not; None if it cannot be read."""
@@ -295,7 +302,10 @@ class Opener:
         handle = self._handle(probe.sighting)
         if handle is None:
             return None
-        if self.is_compressed(probe.sighting):
+        is_compressed = self.is_compressed(probe.sighting)
+        if is_compressed is None:
+            return None
+        if is_compressed:
             one = self.unpacked(probe.sighting)
             if one is None or not one.begins_with(probe.checkpoint.fingerprint):
                 return model.Evidence(fingerprint_holds=False, frontiers_held=frozenset())

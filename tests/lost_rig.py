@@ -15,8 +15,11 @@ from kagent import discovery, flow, model, roster, system
 class Rig:
     """A flow over a directory; what it saves is durable at once."""
 
-    def __init__(self, directory: Path, **source: object) -> None:
+    def __init__(
+        self, directory: Path, files: model.Files | None = None, **source: object
+    ) -> None:
         self.directory = directory
+        self.files = files or system.OsFiles()
         self.clock = fakes.FakeClock()
         self.destination = fakes.FakeDestination()
         self.store = fakes.FakeStore()
@@ -41,7 +44,7 @@ class Rig:
         self.flow = flow.Flow(
             self._settings,
             self.destination.limits,
-            system.OsFiles(),
+            self.files,
             self.clock,
             random.Random(self._lives),
             self.pending.append,

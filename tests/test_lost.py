@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import logging
 import os
 import shutil
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from lost_rig import Rig
+
+from kagent import content, system
 
 
 def age(path: Path, seconds: float) -> None:
@@ -177,3 +181,34 @@ def test_planted_generations_are_not_opened(tmp_path: Path) -> None:
     rig.go_on(30.0)
 
     assert lines == rig.accepted
+
+
+class _UnreadableHeads(system.OsFiles):
+    """Files of which the first bytes cannot be read so many times."""
+
+    failures = 0
+
+    def read(self, handle: int, offset: int, size: int) -> bytes:
+        if self.failures and (offset, size) == (0, content.MAGIC_BYTES):
+            self.failures -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().read(handle, offset, size)
+
+
+@pytest.mark.parametrize("size", [5, 30], ids=["few bytes", "many bytes"])
+def test_archive_that_cannot_be_read_for_a_moment_is_found(tmp_path: Path, size: int) -> None:
+    """An archive is not taken for a file of lines because its first bytes could not be read."""
+    files = _UnreadableHeads()
+    rig = Rig(tmp_path, files)
+    lines = rig.write("a.log", 0, size)
+    rig.go_on()
+
+    rig.kill()
+    lines += rig.write("a.log", size, 60)
+    (tmp_path / "a.log.1.gz").write_bytes(gzip.compress((tmp_path / "a.log").read_bytes()))
+    os.unlink(tmp_path / "a.log")
+    files.failures = 2
+    rig.begin()
+    rig.go_on(20.0)
+
+    assert set(lines) == set(rig.accepted)
