@@ -136,7 +136,7 @@ class Searcher:
         result: Search,
     ) -> None:
         """Take in the unknown generations that are younger than a lost file."""
-        if result.is_clean and not one.is_open:
+        if result.is_clean and its is None and not one.is_open:  # what was found may be lost again
             self._swept.add(one.checkpoint.tail_id)
         for sighting in candidates:
             if sighting.identity not in taken and _is_younger(sighting, one, its):

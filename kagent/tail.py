@@ -152,6 +152,11 @@ class Tail:
         return self.ledger.issued
 
     @property
+    def is_unproven(self) -> bool:
+        """Nothing but NULs was read of it: any file that a stale writer goes on in begins so."""
+        return self.position in (0, self._hole_end) and not self.ledger.ranges()
+
+    @property
     def is_packed(self) -> bool:
         """The file is compressed: what is read is its content, which does not change."""
         return self._unpacked is not None

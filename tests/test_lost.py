@@ -212,3 +212,61 @@ def test_archive_that_cannot_be_read_for_a_moment_is_found(tmp_path: Path, size:
     rig.go_on(20.0)
 
     assert set(lines) == set(rig.accepted)
+
+
+class _UnreadableLines(system.OsFiles):
+    """Files of which no blocks can be read from an offset on, as long as they are broken."""
+
+    is_broken = True
+    broken_from = 0
+
+    def read(self, handle: int, offset: int, size: int) -> bytes:
+        if self.is_broken and size > 100_000 and offset >= self.broken_from:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().read(handle, offset, size)
+
+
+def test_file_that_was_found_and_truncated_is_looked_for_again(tmp_path: Path) -> None:
+    """What was found once, and lost again before a byte was read, is in its archive."""
+    files = _UnreadableLines()
+    rig = Rig(tmp_path, files)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+    rig.kill()
+    os.rename(tmp_path / "a.log", tmp_path / "a.log.1")
+    rig.begin()
+    while not any(one.state == "left" for one in rig.flow.roster.tails.values()):
+        rig.go_on(0.3)
+
+    status = os.stat(tmp_path / "a.log.1")
+    (tmp_path / "a.log.1.gz").write_bytes(gzip.compress((tmp_path / "a.log.1").read_bytes()))
+    os.utime(tmp_path / "a.log.1.gz", ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.truncate(tmp_path / "a.log.1", 0)
+    files.is_broken = False
+    rig.go_on(20.0)
+
+    assert lines == rig.accepted
+
+
+def test_hole_does_not_prove_that_a_file_is_the_one_it_was(tmp_path: Path) -> None:
+    """Truncated while kagent was down, under a stale writer, twice: the copy holds its lines."""
+    files = _UnreadableLines()
+    files.broken_from = 1
+    rig = Rig(tmp_path, files)
+    with open(tmp_path / "a.log", "wb") as file:
+        file.truncate(3000)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+    (row,) = rig.store.load("web")[0]
+    rig.kill()
+    shutil.copyfile(tmp_path / "a.log", tmp_path / "a.log.1")
+    os.truncate(tmp_path / "a.log", 0)
+    os.truncate(tmp_path / "a.log", 6000)
+    lines += rig.write("a.log", 30, 40)
+
+    files.is_broken = False
+    rig.begin()
+    rig.go_on(20.0)
+
+    assert row.offset == 3000
+    assert sorted(lines) == sorted(rig.accepted)
