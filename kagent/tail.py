@@ -113,6 +113,7 @@ class Tail:
         # Where the NULs end that it begins with, if any were dropped.
         is_hole = start > 0 and not self._head.strip(b"\0") and not self._frontier.strip(b"\0")
         self._hole_end = start if is_hole else -1
+        self._is_hole_over = False  # something else than NULs was seen there
         self._ends_in_nuls = False  # the bytes that were searched last are NULs to the file's end
         is_framed = rules.frame.digest != ""
         self._framer = framing.Framer(tail_id, rules) if is_framed else None
@@ -346,7 +347,8 @@ class Tail:
         self._prove_head()
         if self.known_end > self.position:
             self._prove_range(self.known_end)
-        self._mtime_proved = self.mtime_ns
+        if not self.is_unproven:  # else any time that it had since may be its generation's
+            self._mtime_proved = self.mtime_ns
 
     def _prove_head(self) -> None:
         """Prove the first bytes as well where the ones before the position are NULs: any hole's.
@@ -450,7 +452,10 @@ class Tail:
             nuls = len(block.data) - len(block.data.lstrip(b"\0"))
             is_behind = nuls < len(block.data) or not self._ends_in(start + nuls)
             if nuls and is_behind:  # truncated again, written on behind
+                if self._is_hole_over:
+                    raise TruncatedError
                 self._hole_end += nuls
+                self._is_hole_over = nuls < len(block.data)
                 return self._drop_rest(start, block.data[:nuls], now)
         self._ends_in_nuls = (
             region_end is None and block.data.endswith(b"\0") and self._ends_in(end)
@@ -519,7 +524,8 @@ class Tail:
         for _ in range(HOLE_BLOCKS_MAX if self._has_no_nuls else 0):
             data = self._files.read(self.handle, end, BLOCK_BYTES)
             end += len(data) - len(data.lstrip(b"\0"))
-            if data.strip(b"\0") or not data:
+            self._is_hole_over = bool(data.strip(b"\0"))
+            if self._is_hole_over or not data:
                 break
         if end == 0 or (end >= self.size and not is_final):
             self._scanned = max(self._scanned, end)
@@ -589,9 +595,15 @@ class Tail:
 
     def _checkpoint_from_memory(self) -> model.Checkpoint | None:
         if not self._unsettled or self._unsettled[0][0] > self.ledger.low:
-            if not self.is_packed or self.ledger.low != self.row.offset:
+            if self.ledger.low != self.row.offset:
                 return None
-            return self._row(self.row.frontier, self.row.older, ())
+            if self.is_packed:
+                return self._row(self.row.frontier, self.row.older, ())
+            # Nothing more is settled, but its file is another one's from now on.
+            row = dataclasses.replace(
+                self.row, was_unlinked=self.is_unlinked, is_done=self.is_spent
+            )
+            return row if row != self.row else None
         offset, last_bytes = self._unsettled[0]
         self._fingerprint = self._head_below(offset)
         older = tuple(one for one in self.row.older if one.offset < offset)

@@ -82,6 +82,8 @@ class Content:
     source: Content | None = None  # what it is a copy of
     is_rotated: bool = False  # its source was truncated when it was made: it stands for it
     may_repeat: bool = False  # it may be read from 0 although its source was shipped
+    cut_to: int | None = None  # how much a truncation left of it
+    source_read: int | None = None  # of its source, when it was last nothing that was decided
     owed_bytes: int = 0  # of such a copy
     known_by: frozenset[str] = frozenset()  # the tail_ids by which kagent can find it
     rotated_from: tuple[str, ...] = ()  # under whose names it must be found, wherever it is
@@ -156,6 +158,7 @@ class Truth:
 
     def note_truncated(self, node: fakes.Node, size: int) -> None:
         old = self.current[node]
+        old.cut_to = size
         new = self.note_created(node)
         new.append(bytes(old.data[:size]))
         new.source = old.source
@@ -224,8 +227,9 @@ class Truth:
         source = content.source
         if source is None or not content.is_rotated or content.may_repeat:
             return False
-        if len(source.data) > len(content.data):
-            return False  # it was written to when the copy had ended: that one is known in part
+        if len(source.data) > (content.cut_to or len(content.data)):
+            # It was written to when the copy had ended, or that was cut: it is known in part.
+            return False
         return source.data[start:end] == content.data[start:end] and self._is_again(
             source, start, end
         )

@@ -245,7 +245,9 @@ class World:
         is_one_of_many = any(
             one.source is copy.source and one is not copy for one in self.truth.current.values()
         )
-        copy.may_repeat = bool(is_slow or has_doubt or is_one_of_many) or not any(
+        # What too little is known of has no copies; then its copy is read as a file of its own.
+        is_begun = copy.source_read is not None and copy.source_read < self.profile.head_bytes
+        copy.may_repeat = bool(is_slow or has_doubt or is_one_of_many or is_begun) or not any(
             self.profile.head_bytes <= offset <= size for _, _, offset in known
         )
 
@@ -351,6 +353,7 @@ class World:
         assert self.flow is not None
         self.has_raced = False
         self.truth.begin_step()
+        self._note_copies()
         self._note_first_scan()
         scanned = self.flow._scanned
         due = self.flow.step()
@@ -389,6 +392,22 @@ class World:
                     self.truth.note_unpacked(one.tail_id, one.ledger.low)
             if one.handle is not None:
                 self.followed.add(self.files.handles[one.handle][0])
+
+    def _note_copies(self) -> None:
+        """Take in what kagent knows of the sources of copies that it may begin to read now."""
+        assert self.flow is not None
+        read: dict[Content, int] = {}
+        undecided: list[Content] = []
+        for one in self.flow.roster.tails.values():
+            if one.handle is None:
+                continue
+            content = self.truth.current[self.files.handles[one.handle][0]]
+            read[content] = one._frontier_at
+            if not one.is_known and content.source is not None:
+                undecided.append(content)
+        for content in undecided:
+            assert content.source is not None
+            content.source_read = read.get(content.source)
 
     def _check_state(self, *, is_scan_new: bool) -> None:
         """S2 memory, S5 the books, and that every file that a scan can see is followed."""

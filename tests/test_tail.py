@@ -650,6 +650,34 @@ def test_changed_file_gives_no_row(log: Log, content: bytes) -> None:
     assert row is one.row
 
 
+def test_row_of_a_truncated_file_of_which_nothing_settled_says_so(log: Log) -> None:
+    """Its file is another one's: the next life must not take the two rows for each other."""
+    log.write(lines(0, 10))
+    one = log.follow()
+    row = row_of(one)
+
+    one.state, one.handle, one.is_unlinked = "truncated", None, True
+    found = row_of(one)
+
+    assert dataclasses.replace(row, was_unlinked=True) == found
+    assert one.checkpoint(0.0) is None
+
+
+def test_generations_of_an_unread_file_may_be_as_old_as_its_first_sight(log: Log) -> None:
+    """What was in it at any time since may be in an archive of that time, and nowhere else."""
+    log.write(lines(0, 10))
+    one = log.follow()
+    first = one.mtime_ns
+
+    one.mtime_ns += 10**9
+    one.verify()
+    unread = one.facts().mtime_ns
+    read_chunks(one)
+    one.verify()
+
+    assert (first, first + 10**9) == (unread, one.facts().mtime_ns)
+
+
 def test_truncated_tail_is_proved_from_memory(log: Log) -> None:
     """Its bytes are gone: the row is at the last settled chunk, whose end is remembered."""
     one = log.follow()
@@ -743,15 +771,25 @@ def test_changes_are_noted_for_the_next_save(log: Log) -> None:
 # --- a writer that does not notice truncations --------------------------------------------------
 
 
-@pytest.mark.parametrize("is_resumed", [False, True])
-def test_hole_that_became_longer_is_dropped_too(log: Log, *, is_resumed: bool) -> None:
+def test_hole_that_became_longer_is_a_truncation(log: Log) -> None:
+    """NULs prove little, but where a line began there are none, unless it is gone."""
+    log.write(bytes(12) + b"half")
+    one = log.follow()
+    read_chunks(one)
+
+    log.write(bytes(50) + b"whole\nhalf")
+
+    with pytest.raises(tail.TruncatedError):
+        one.read(CREDIT, 0.0)
+
+
+def test_hole_that_became_longer_while_nobody_looked_is_dropped_too(log: Log) -> None:
     """NULs prove little: truncated again and written on behind, the line still has none."""
     log.write(bytes(12) + b"half")
     one = log.follow()
     (hole,) = read_chunks(one)
     one.settle(hole.chunk)
-    if is_resumed:
-        one = log.resume(row_of(one))
+    one = log.resume(row_of(one))
 
     log.write(bytes(50) + b"whole\nhalf")
     found = [one.read(CREDIT, 0.0) for _ in range(2)]  # nobody has seen yet that it grew
