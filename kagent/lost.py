@@ -12,6 +12,8 @@ of names a directory, until it is found or given up:
                                                        new tail
     it begins with all of the few bytes that were    read from 0
       shipped, less than a whole fingerprint
+    one more that continues it, and is not older     read as far as it holds what the first does
+                                                       not: which one is the copy, nobody can say
     unknown, and written to after the one that was   younger generations, which nobody saw: read
       found, or after the checkpoint if none was       from 0, oldest first
     anything else                                    left alone
@@ -35,25 +37,30 @@ class LostFile:
 
     What is shorter than `known_end` does not continue it whole. `is_open`: its file is there, but
     nothing of it was read, so that it may hold other content by now: only younger generations are
-    looked for, once.
+    looked for, once. `went_on_in`: the tail that goes on in the first that was found; others
+    that continue it as well are looked for, once.
     """
 
     checkpoint: model.Checkpoint
     base: str
     known_end: int = 0
     is_open: bool = False
+    went_on_in: str = ""
 
 
 @dataclasses.dataclass(slots=True)
 class Finding:
     """A generation to be opened, and the lost file that it belongs to.
 
-    `is_its`: it holds the lost file's rest. Findings of one lost file come oldest first.
+    `is_its`: it holds the lost file's rest; `is_other`: so does this one, and is so long. Findings
+    of one lost file come oldest first, the others last.
     """
 
     decision: tracking.Resume | tracking.Start
     lost: LostFile
     is_its: bool
+    is_other: bool = False
+    size: int = 0
 
 
 @dataclasses.dataclass(slots=True)
@@ -111,20 +118,30 @@ class Searcher:
         taken = {one.decision.sightings[0].identity for one in found.values()}
         taken |= self._owned
         looks: set[_Look] = set()
+        others: list[Finding] = []
         for one in lost:
-            if one.checkpoint.tail_id in found or one.is_open:
+            if (one.checkpoint.tail_id in found and not one.went_on_in) or one.is_open:
                 continue
-            best = self._find_copy(one, candidates[one.checkpoint.tail_id], taken, looks, result)
-            if best is not None:
+            copies = self._find_copies(
+                one, candidates[one.checkpoint.tail_id], taken, looks, result
+            )
+            if copies and not one.went_on_in:
+                best = copies.pop(0)
                 taken.add(best.decision.sightings[0].identity)
                 found[one.checkpoint.tail_id] = best
+            others += filter(_may_be_the_copy, copies)
+        others = [one for one in others if one.decision.sightings[0].identity not in taken]
+        taken |= {one.decision.sightings[0].identity for one in others}
         self._judged &= looks
         for one in lost:
+            if one.went_on_in:
+                continue
             # A file may be in doubt and truncated since: it is found once.
             its = None if one.is_open else found.get(one.checkpoint.tail_id)
             result.findings += [its] if its is not None else []
             if its is not None or one.is_open or one.checkpoint.tail_id not in self._swept:
                 self._sweep(one, its, candidates[one.checkpoint.tail_id], taken, result)
+        result.findings += others
         return result
 
     def _sweep(
@@ -192,7 +209,7 @@ class Searcher:
         result: Search,
     ) -> dict[str, Finding]:
         """Find the lost files that only have another name; note whose the generations are."""
-        by_id = {one.checkpoint.tail_id: one for one in lost}
+        by_id = {one.checkpoint.tail_id: one for one in lost if not one.went_on_in}
         sightings = {one.identity: one for several in candidates.values() for one in several}
         found: dict[str, Finding] = {}
         self._owned = set()
@@ -220,15 +237,15 @@ class Searcher:
                 found[best.checkpoint.tail_id] = Finding(best, owner, is_its=True)
         return found
 
-    def _find_copy(
+    def _find_copies(
         self,
         one: LostFile,
         candidates: Sequence[model.Sighting],
         taken: Collection[model.FileIdentity],
         looks: set[_Look],
         result: Search,
-    ) -> Finding | None:
-        """Return the generation that is a copy of a lost file, None if there is none."""
+    ) -> list[Finding]:
+        """Return the generations that are copies of a lost file, the best one first."""
         row = one.checkpoint
         matches: list[tuple[tuple[bool, bool, int], Finding]] = []
         for sighting in candidates:
@@ -248,8 +265,21 @@ class Searcher:
             is_resumed = isinstance(decision, tracking.Resume)
             is_whole = isinstance(decision, tracking.Resume) and not decision.is_rolled_back
             rank = (is_whole, is_resumed, sighting.mtime_ns)
-            matches.append((rank, Finding(decision, one, is_its=True)))
-        return max(matches, key=lambda item: item[0], default=(None, None))[1]
+            size = sighting.size if proof is None or proof.size is None else proof.size
+            matches.append((rank, Finding(decision, one, is_its=True, size=size)))
+        matches.sort(key=lambda item: item[0], reverse=True)
+        return [finding for _, finding in matches]
+
+
+def _may_be_the_copy(one: Finding) -> bool:
+    """Return whether a generation may be a lost file's copy although another one was found.
+
+    It continues the file whole, and was written when nothing more was read of that.
+    """
+    decision, row = one.decision, one.lost.checkpoint
+    is_whole = not (isinstance(decision, tracking.Resume) and decision.is_rolled_back)
+    one.is_its, one.is_other = False, True
+    return is_whole and decision.sightings[0].mtime_ns >= row.mtime_ns
 
 
 def _age(sighting: model.Sighting) -> tuple[int, str]:

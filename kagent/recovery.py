@@ -72,6 +72,7 @@ class Recovery:
         self.doubtful: dict[str, None] = {}  # rows whose files may be missing
         self.missing: dict[str, _Missing] = {}  # rows whose files no scan sees, by tail_id
         self._unproven: list[lost.LostFile] = []  # resumed at 0: they may be other files now
+        self._went_on: list[lost.LostFile] = []  # in a copy: another one may be the right one
         self.seen: Collection[model.FileIdentity] = ()  # every file that scans saw
         self.seen_at = sightings.Sightings()
         rotated = generations.Rotated.of(source.rotated)
@@ -103,11 +104,14 @@ class Recovery:
             for tail_id, missing in self.missing.items()
             if missing.scans > 1 or not self._rows[tail_id].paths
         ]
-        files += self._unproven
+        files += self._unproven + self._went_on
         files.sort(key=lambda one: one.checkpoint.mtime_ns)
         search = self._searcher.search(files, self._is_ours, self._rows.located)
         after = ""
         for finding in search.findings:
+            if finding.is_other:
+                is_clean = self._take_in_other(finding, now) and is_clean
+                continue
             one = self._take_in(finding, now)
             if one is None:
                 self._searcher.retry()
@@ -119,6 +123,7 @@ class Recovery:
                 if lost_file.checkpoint.tail_id in self._tails.all:
                     self._tails.all[lost_file.checkpoint.tail_id].mtime_saved = None
             self._unproven.clear()
+            self._went_on.clear()
             self._give_up(now)
 
     def _note_missing(
@@ -148,7 +153,10 @@ class Recovery:
             if copy is None:
                 return None
             self._leave(copy, source.paths, finding.lost.base, now)
-            return self._go_on_in(copy, decision, now)
+            found = self._go_on_in(copy, decision, now)
+            if found is None:
+                copy.close()
+            return found
         one = self._open(decision, now)
         if one is None:
             return None
@@ -157,12 +165,66 @@ class Recovery:
         self._tails.say(
             logging.INFO, "generation found", one, f"at={where} position={one.position}"
         )
-        if finding.is_its and isinstance(decision, tracking.Start):
+        if not finding.is_its:
+            self._spend_likeliest(one)
+            return one
+        if isinstance(decision, tracking.Start):
             one.is_known = True
             self._spend(source.tail_id)
-        elif isinstance(decision, tracking.Start):
-            self._spend_likeliest(one)
+        self._note_went_on(finding.lost, one)
         return one
+
+    def _note_went_on(self, source: lost.LostFile, one: tail.Tail) -> None:
+        """Note that the rest of a file is read as a tail; others may hold it as well.
+
+        A copy that was given up, and that somebody wrote on in, continues the file as well as the
+        right one does. So each is read that holds something else: in doubt a duplicate.
+        """
+        self._went_on.append(dataclasses.replace(source, went_on_in=one.tail_id))
+
+    def _take_in_other(self, finding: lost.Finding, now: float) -> bool:
+        """Read on in one more file that continues a lost one; return whether all is read of it."""
+        tail_id, seen = finding.lost.checkpoint.tail_id, finding.decision.sightings
+        went_on = [one for one in self._went_on if one.checkpoint.tail_id == tail_id]
+        if not went_on:
+            return False  # the first one could not be opened
+        first = self._tails.all.get(went_on[-1].went_on_in)
+        rest = self._rest_of(finding, first, now)
+        if rest is None:
+            return False
+        if isinstance(rest, tracking.Resume) and rest.offset >= finding.size:
+            return True
+        copy = self._opener.open(tracking.Start(seen, is_first_scan=False), now)
+        if copy is None:
+            return False
+        self._leave(copy, finding.lost.checkpoint.paths, finding.lost.base, now)
+        copy.is_known = True
+        if isinstance(rest, tracking.Start):
+            self._tails.add(copy)
+            self._tails.say(logging.INFO, "copy found", copy, f"position=0 size={copy.size}")
+            return True
+        # Its row may say no more than that what is settled is settled.
+        offset = min(rest.offset, rest.offset if first is None else first.ledger.low)
+        resume = dataclasses.replace(rest, offset=offset, ranges=(), is_rolled_back=True)
+        if self._go_on_in(copy, resume, now) is None:
+            copy.close()
+            return False
+        return True
+
+    def _rest_of(
+        self, finding: lost.Finding, first: tail.Tail | None, now: float
+    ) -> tracking.Start | tracking.Resume | None:
+        """Return from where on a file holds what the first one does not; None: ask again."""
+        if first is None or first.handle is None:
+            return finding.decision
+        seen, size = finding.decision.sightings, finding.size
+        row = self._tails.guard(first, functools.partial(first.facts_below, size), now)
+        found = None if row is None else self._opener.gather(tracking.Probe(seen[0], row))
+        if row is None or found is None:
+            return None
+        if found.fingerprint_holds and row.offset in found.frontiers_held:
+            return tracking.Resume(seen, row, row.offset, (), is_rolled_back=True)
+        return finding.decision
 
     def reopen(self, room: int, now: float) -> None:
         """Read on in retired files that grew: nobody told their writer."""
@@ -260,6 +322,8 @@ class Recovery:
             return False
         one.is_known = True
         for tail_id in answer.alike:
+            source = self._tails.all[tail_id]
+            self._note_went_on(lost.LostFile(source.facts(), source.base, source.known_end), one)
             self._spend(tail_id)
         if one.is_packed and one.state == "followed" and not self._reads_compressed:
             self.ignore_compressed(self.seen_at.of([one.identity]) or one.sightings())
@@ -299,7 +363,9 @@ class Recovery:
         """Let the source of a copy go on in it; None if the copy cannot be read now."""
         row = decision.checkpoint
         live = self._tails.all.get(row.tail_id)
+        source = lost.LostFile(row, self._base_of(row.paths[0]))
         if live is not None and not decision.is_rolled_back:
+            source = dataclasses.replace(source, base=live.base, known_end=live.known_end)
             live.move_to(copy)
             one = live
             del self._tails.truncated[one.tail_id]
@@ -317,6 +383,8 @@ class Recovery:
             self._tails.drop(copy)
         self._rows.forget(copy.tail_id)
         self._tails.add(one)
+        if not decision.is_rolled_back:
+            self._note_went_on(source, one)
         self._tails.say(
             logging.INFO, "copy found", one, f"position={one.position} size={one.size}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import os
 import shutil
@@ -182,3 +183,71 @@ def test_file_of_one_byte_value_is_no_proof(tmp_path: Path) -> None:
     rig.go_on()
 
     assert len(rig.accepted) == 10000
+
+
+def spoil(rig: Rig, name: str, copy: str, junk: bytes) -> None:
+    """Copy a file as it is, and write something else on in the copy."""
+    shutil.copyfile(rig.directory / name, rig.directory / copy)
+    with open(rig.directory / copy, "ab") as file:
+        file.write(junk)
+
+
+@pytest.mark.parametrize("size", [5, 30], ids=["few bytes", "many bytes"])
+@pytest.mark.parametrize("spoilt", ["a.log.2", "a-2.log"], ids=["outside", "inside the pattern"])
+@pytest.mark.parametrize("is_down", [False, True], ids=["running", "down"])
+def test_copy_is_read_although_a_spoilt_one_was_found(
+    tmp_path: Path, size: int, spoilt: str, *, is_down: bool
+) -> None:
+    """Which of two files is the copy nobody can say: each is read that holds something else."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, size)
+    rig.go_on()
+
+    if is_down:
+        rig.kill()
+    spoil(rig, "a.log", "hidden", b"junk\n")
+    lines += rig.write("a.log", size, 60)
+    copy_and_truncate(rig, "a.log", "a.log.1")
+    os.rename(tmp_path / "hidden", tmp_path / spoilt)
+    if is_down:
+        rig.begin()
+    rig.go_on(30.0)
+
+    assert {*lines, b"junk\n"} == set(rig.accepted)
+    assert lines[size:] == [line for line in rig.accepted if line in lines[size:]]
+
+
+@pytest.mark.parametrize("is_packed", [False, True], ids=["plain", "compressed"])
+def test_second_copy_of_the_same_bytes_is_not_read(tmp_path: Path, *, is_packed: bool) -> None:
+    """A backup beside the copy, or the archive that is just made of it, holds nothing new."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    lines += rig.write("a.log", 30, 60)
+    copy_and_truncate(rig, "a.log", "a.log.1")
+    data = (tmp_path / "a.log.1").read_bytes()
+    second = tmp_path / ("a.log.1.gz" if is_packed else "a.log.bak")
+    second.write_bytes(gzip.compress(data) if is_packed else data)
+    os.utime(tmp_path / "a.log.1")
+    rig.go_on(30.0)
+
+    assert lines == rig.accepted
+
+
+def test_longer_copy_is_read_on_behind_the_shorter_one(tmp_path: Path) -> None:
+    """An incomplete copy and a complete one: what both hold comes once."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    lines += rig.write("a.log", 30, 40)
+    shutil.copyfile(tmp_path / "a.log", tmp_path / "a.log.2")
+    lines += rig.write("a.log", 40, 60)
+    copy_and_truncate(rig, "a.log", "a.log.1")
+    now = os.stat(tmp_path / "a.log.1").st_mtime
+    os.utime(tmp_path / "a.log.2", (now + 10, now + 10))
+    rig.go_on(30.0)
+
+    assert set(lines) == set(rig.accepted)
+    assert len(rig.accepted) <= len(lines) + 10
