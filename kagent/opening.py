@@ -168,6 +168,10 @@ class Opener:
             self._faults.report(sighting.path, f"cannot read: {error.strerror}")
             return None
 
+    def fault_of(self, sighting: model.Sighting) -> str:
+        """Return why a compressed file that was looked at is unreadable, empty if it is not."""
+        return self._unpacker.find(sighting, None)[1]
+
     def unpacked(self, sighting: model.Sighting) -> unpack.Unpacked | None:
         """Return what a compressed file holds, verified or not; None if it cannot be read."""
         try:

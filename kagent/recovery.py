@@ -73,6 +73,8 @@ class Recovery:
         self.missing: dict[str, _Missing] = {}  # rows whose files no scan sees, by tail_id
         self._unproven: list[lost.LostFile] = []  # resumed at 0: they may be other files now
         self._went_on: list[lost.LostFile] = []  # in a copy: another one may be the right one
+        # By tail_id: archives that may hold the rest of lost files, and why they cannot be read.
+        self._unreadable: dict[str, list[str]] = {}
         self.seen: Collection[model.FileIdentity] = ()  # every file that scans saw
         self.seen_at = sightings.Sightings()
         rotated = generations.Rotated.of(source.rotated)
@@ -108,6 +110,7 @@ class Recovery:
         files.sort(key=lambda one: one.checkpoint.mtime_ns)
         search = self._searcher.search(files, self._is_ours, self._rows.located)
         after = ""
+        self._unreadable.clear()
         for finding in search.findings:
             if finding.is_other:
                 is_clean = self._take_in_other(finding, now) and is_clean
@@ -115,7 +118,8 @@ class Recovery:
             one = self._take_in(finding, now)
             if one is None:
                 self._searcher.retry()
-                is_clean = False  # what was found is not given up
+                # What was found is not given up, but for an archive that nobody here can read.
+                is_clean = self._is_unreadable(finding) and is_clean
             else:
                 one.after, after = "" if finding.is_its else after, one.tail_id
         if search.is_clean and is_clean:
@@ -173,6 +177,15 @@ class Recovery:
             self._spend(source.tail_id)
         self._note_went_on(finding.lost, one)
         return one
+
+    def _is_unreadable(self, finding: lost.Finding) -> bool:
+        """Return whether what was found is an archive of no use as it is, and note it."""
+        sighting = finding.decision.sightings[0]
+        fault = self._opener.fault_of(sighting)
+        if fault:
+            known = self._unreadable.setdefault(finding.lost.checkpoint.tail_id, [])
+            known.append(f"{options.printable(sighting.path)}, which {fault}")
+        return fault != ""
 
     def _note_went_on(self, source: lost.LostFile, one: tail.Tail) -> None:
         """Note that the rest of a file is read as a tail; others may hold it as well.
@@ -264,24 +277,35 @@ class Recovery:
         """Look no more for what was not found for so long, and say which bytes are lost."""
         for one in list(self._tails.truncated.values()):
             if not one.is_spent and now - one.left >= self._rotate_wait_s:
-                self._abandon(one.paths, one.position, one.lost_bytes)
+                self._abandon(one.paths, one.position, one.lost_bytes, one.tail_id)
                 self._spend(one.tail_id)
         for tail_id, missing in list(self.missing.items()):
             row = self._rows.get(tail_id)  # none if it was found in this scan
             if row is not None and now - missing.since >= missing.wait_s:
-                self._abandon(row.paths, row.offset, row.size - row.offset)
+                self._abandon(row.paths, row.offset, row.size - row.offset, tail_id)
                 self._spend(tail_id)
 
-    def _abandon(self, paths: tuple[str, ...], offset: int, count: int) -> None:
+    def _abandon(self, paths: tuple[str, ...], offset: int, count: int, tail_id: str) -> None:
+        """Say what is lost, and of which archives that nobody here can read that may not be so."""
+        path, archives = options.printable(paths[0]), self._unreadable.get(tail_id, [])
         if count > 0:
             self.abandoned_bytes += count
             _log.error(
                 "bytes lost flow=%s path=%s offset=%d bytes=%d; the file was truncated or deleted "
-                "before they were read, and no copy of it was found",
+                "before they were read, and no copy of it was found%s",
                 self._flow,
-                options.printable(paths[0]),
+                path,
                 offset,
                 count,
+                " that can be read" if archives else "",
+            )
+        for archive in archives:
+            _log.error(
+                "generation not read flow=%s path=%s offset=%d; what followed may be in %s",
+                self._flow,
+                path,
+                offset,
+                archive,
             )
 
     def _look_for_copies(self, now: float) -> bool:

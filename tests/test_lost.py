@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import logging
+import lzma
 import os
 import shutil
 from pathlib import Path
@@ -160,6 +161,53 @@ def test_what_is_not_found_is_said_after_an_hour(
     assert rig.flow.counters.abandoned_bytes == 3000
     assert "bytes lost flow=web" in caplog.text
     assert "offset=0 bytes=3000" in caplog.text
+
+
+@pytest.mark.parametrize("size", [5, 30], ids=["few bytes", "many bytes"])
+def test_archive_that_nobody_can_read_is_named_and_does_not_hold_a_lost_file_for_ever(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    """What is lost is said although it may be in an archive, and which archive that is."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, size)
+    rig.go_on()
+    rig.write("a.log", size, 60)
+    rig.go_on(answers=False)
+    rig.kill()
+    (tmp_path / "a.log.1.xz").write_bytes(lzma.compress((tmp_path / "a.log").read_bytes()))
+    os.unlink(tmp_path / "a.log")
+    rig.begin()
+
+    rig.go_on(30.0)
+    early = [one for one in caplog.records if one.levelno == logging.ERROR]
+    rig.clock.now += 3600.0
+    rig.go_on()
+
+    said = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
+    assert early == []
+    assert lines == rig.accepted
+    assert any("no copy of it was found that can be read" in one for one in said)
+    (named,) = [one for one in said if "generation not read" in one]
+    assert f"{tmp_path}/a.log.1.xz, which is compressed by xz, which kagent cannot read" in named
+
+
+def test_archive_that_becomes_readable_is_read(tmp_path: Path) -> None:
+    """An archive that is being written cannot be read yet: it is looked at again."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+    rig.kill()
+    lines += rig.write("a.log", 30, 60)
+    packed = gzip.compress((tmp_path / "a.log").read_bytes())
+    (tmp_path / "a.log.1.gz").write_bytes(packed[:-9])
+    os.unlink(tmp_path / "a.log")
+    rig.begin()
+    rig.go_on(30.0)
+
+    (tmp_path / "a.log.1.gz").write_bytes(packed)
+    rig.go_on(30.0)
+
+    assert lines == rig.accepted
 
 
 def test_planted_generations_are_not_opened(tmp_path: Path) -> None:
