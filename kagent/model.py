@@ -212,6 +212,26 @@ class Chunk:
             dropped = end - start - (sum(self.ends[first:last]) - sum(self.starts[first:last]))
         return Chunk(self.tail_id, [], [], [], start, end, dropped)
 
+    def without_records(self) -> Chunk:
+        """Return the same chunk as it is when it was packed: a fifth of dataclasses.replace."""
+        return Chunk(
+            self.tail_id,
+            [],
+            self.starts,
+            self.ends,
+            self.start,
+            self.end,
+            self.dropped_bytes,
+            self.read_time,
+            self.attempts,
+            self.key,
+            self.keys,
+            self.whole,
+            self.part,
+            self.is_plain,
+            self.is_run,
+        )
+
     def slice(self, first: int, last: int) -> Chunk:
         """Return records `[first, last)` as a chunk of its own, first < last.
 

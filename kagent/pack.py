@@ -324,7 +324,7 @@ class Packer:
         cost += model.RECORD_OVERHEAD_BYTES * packed.lines
         packed.cost_bytes = max(least, min(cost, least + _PLACE_BYTES * packed.lines))
         packed.read_time = min(part.read_time for part in parts)
-        packed.chunks = [dataclasses.replace(part, records=[]) for part in parts]
+        packed.chunks = [part.without_records() for part in parts]
         return [packed]
 
     def _encode(self, parts: list[model.Chunk], like: model.Packed | None) -> model.Packed:

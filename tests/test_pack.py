@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import itertools
@@ -130,6 +131,17 @@ def test_full_record_goes_at_once_and_the_rest_waits() -> None:
     assert [] == one.close(1.0, 7.9)
     assert [1] == [record.lines for record in one.close(1.0, 8.0)]
     assert one.oldest() is None
+
+
+def test_packed_chunk_keeps_all_but_its_records() -> None:
+    """Each field has a value of its own, so that one that is left out shows."""
+    values = dict(enumerate(dataclasses.fields(model.Chunk), 1))
+    chunk = model.Chunk(**{field.name: [number] for number, field in values.items()})  # type: ignore[arg-type]
+
+    packed = chunk.without_records()
+
+    kept = {**dataclasses.asdict(chunk), "records": []}
+    assert kept == dataclasses.asdict(packed)
 
 
 def test_line_longer_than_the_target_goes_alone() -> None:
