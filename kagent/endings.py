@@ -122,6 +122,9 @@ class Endings:
 
     def _let_go(self, one: tail.Tail, now: float) -> None:
         """Close a deleted file before its end; what was not read is looked for in its copies."""
+        self._tails.guard(one, functools.partial(one.poll, now), now)  # all of it is said
+        if one.handle is None:
+            return
         self._tails.say(
             logging.ERROR,
             "file closed",

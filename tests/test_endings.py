@@ -36,6 +36,28 @@ def test_deleted_files_hold_no_more_of_the_disk_than_allowed(
     assert rig.flow.roster.tails == {}
 
 
+def test_all_that_a_deleted_file_holds_is_counted_when_it_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what was written since it was polled: simulation, framed seed 4402."""
+    rig = Rig(tmp_path, rotate_wait="30s")
+    rig.write("a.log", 0, 30)
+    rig.go_on()
+    with open(tmp_path / "a.log", "ab") as writer:
+
+        def free_share(_: system.OsFiles, handle: int) -> float:
+            if writer.tell() == os.fstat(handle).st_size == 3000:
+                writer.write(b"1\n2\n")
+                writer.flush()
+            return 0.04
+
+        monkeypatch.setattr(system.OsFiles, "free_share", free_share)
+        os.unlink(tmp_path / "a.log")
+        rig.go_on(60.0)
+
+    assert rig.flow.counters.abandoned_bytes == 4
+
+
 def test_deleted_files_leave_some_of_the_disk_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
