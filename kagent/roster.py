@@ -487,7 +487,8 @@ class Roster:
             one = next(iter(self._tails.busy.values()))
             self._tails.busy.move_to_end(one.tail_id)
             is_final = self._endings.is_ending(one, now) or self._endings.is_overdue(one, now)
-            is_quiet = self._endings.is_quiet(one, now)
+            # Not asked for what is final: each answer holds for the size that it was given at.
+            is_quiet = not is_final and self._endings.is_quiet(one, now)
             if one.handle is None:
                 continue
             if not one.is_durable or (one.is_exhausted and not (is_final or is_quiet)):
