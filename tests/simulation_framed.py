@@ -6,7 +6,7 @@ They are worlds like the others, with seeds of their own. What is more in them:
                 `max_line`, `final_line`; S4 and S1 are judged by `simulation_records`
     endings     `unlinked_max` and a full disk: a deleted file may be closed early, only then, and
                 what is not delivered of it is counted as abandoned
-    names       `follow_symlinks`, with a link whose target is switched
+    names       `follow_symlinks`, with a link whose target is switched; `ignore_older`
     packing     `partition_key` of each kind, and compression
 """
 
@@ -45,6 +45,8 @@ class FramedProfile(Profile):
     unlinked_max: int
     partition_key: keys.Setting
     line_bytes_max: int  # that a record can hold
+    ignore_older_s: float | None
+    close_inactive_s: float
 
     @property
     def compresses(self) -> bool:
@@ -72,10 +74,17 @@ def draw_records(chooser: random.Random) -> simulation_records.Records:
     )
 
 
-def draw_framed(chooser: random.Random) -> FramedProfile:
-    """Return a random profile: one of the others, with what is more here."""
+def draw_framed(chooser: random.Random, more: random.Random) -> FramedProfile:
+    """Return a random profile: one of the others, with what is more here.
+
+    What was added last is drawn from `more`: found seeds stay as they are, as far as it lets them.
+    """
     plain = draw_profile(chooser)
     records = draw_records(chooser)
+    if records.is_cri and more.random() < 0.3:
+        records.is_cri, records.is_docker = False, True
+    if records.group in {"java", "continuation"} and more.random() < 0.3:
+        records.group = more.choice(simulation_records.INDENTED)
     line_bytes_max = chooser.choice([150, 400, 800])
     max_line = chooser.choice([line_bytes_max // 2, 10**6])
     form = chooser.choice(["none", "none", "kpl"] if records.group else ["none", "newline", "kpl"])
@@ -100,7 +109,7 @@ def draw_framed(chooser: random.Random) -> FramedProfile:
     unlinked_max = chooser.choice([2**40, 2**40, 300])
     if unlinked_max < 2**40:
         writers += ["fill_disk"] * (chooser.random() < 0.5)
-    if records.is_wide or records.header_lines or records.is_cri:
+    if records.is_wide or records.header_lines or records.is_decoded:
         writers = [one for one in writers if one != "stale"]  # holes are no text in them
     values = {field.name: getattr(plain, field.name) for field in dataclasses.fields(plain)}
     records.policy = "split" if plain.policy == "auto" else plain.policy
@@ -128,6 +137,8 @@ def draw_framed(chooser: random.Random) -> FramedProfile:
         unlinked_max=unlinked_max,
         partition_key=key,
         line_bytes_max=line_bytes_max,
+        ignore_older_s=more.choice([None, None, None, 30.0]),
+        close_inactive_s=more.choice([600.0, 20.0]),
     )
 
 
@@ -150,7 +161,7 @@ class FramedContent(Content):
     def whole_bytes(self) -> int:
         """Return where the last whole line ends: parts of a container's line are none yet."""
         ends = [0, *self.line_ends]
-        while self.records.is_cri and len(ends) > 1:
+        while self.records.is_decoded and len(ends) > 1:
             if self.records.is_last_part(self.data, ends[-2], ends[-1]):
                 break
             ends.pop()
@@ -172,7 +183,12 @@ class FramedTruth(Truth):
 
     def note_appended(self, node: fakes.Node, data: bytes, now: float, *, is_late: bool) -> None:
         super().note_appended(node, data, now, is_late=is_late)
-        self.grown[self.current[node]] = now
+        content = self.current[node]
+        before = self.history[content.number][content.index - 1] if content.index else content
+        is_alike = before.data.startswith(content.data) or len(before.data) == len(content.data)
+        if before is not content and is_alike:
+            now = self.grown.get(before, 0.0)  # rewritten to the same size: that shows nothing
+        self.grown[content] = now
 
     def note_truncated(self, node: fakes.Node, size: int) -> None:
         grown = self.grown.get(self.current[node], 0.0)
@@ -271,6 +287,7 @@ class FramedWriters(Writers):
         if self._profile.partition_key != keys.RANDOM and self._random.random() < 0.3:
             text = json.dumps({"n": text, "k": self._random.choice(["a", 1, True, None, ""])})
         forms = {
+            **{one: [f"\t{text}"] for one in simulation_records.INDENTED},
             "java": [f"\tat {text}", f"Caused by: {text}"],
             "start": [f"  {text}"],
             "continuation": [f"\t{text}"],
@@ -288,6 +305,10 @@ class FramedWriters(Writers):
             flags = ["F", "F", "F", "P", "F:tag"] if text else ["F"]
             stream = self._random.choice(["stdout", "stdout", "stdout", "stderr"])
             text = f"{CRI_HEAD} {stream} {self._random.choice(flags)} {text}"
+        if records.is_docker and self._random.random() < 0.9:
+            end = "\n" if self._random.random() < 0.8 or not text else ""
+            stream = self._random.choice(["stdout", "stdout", "stdout", "stderr"])
+            text = json.dumps({"log": text + end, "stream": stream})
         return records.encode(text + records.delimiter)
 
     def _fill_disk(self) -> str:
@@ -333,7 +354,7 @@ class FramedWriters(Writers):
                 content.cuts |= {content.whole_bytes, content.complete_bytes} - {0}
             last_s = records.final_line_s
             if last_s is not None and silent_s >= last_s and content.data:
-                content.cuts.add(len(content.data))
+                content.cuts |= {len(content.data), len(content.data.rstrip(b"\0"))}
 
 
 class FramedWorld(World):
@@ -344,10 +365,29 @@ class FramedWorld(World):
     truth: FramedTruth
 
     def draw_profile(self) -> Profile:
-        return draw_framed(self.random)
+        return draw_framed(self.random, random.Random(~self.seed))
 
     def make_truth(self) -> Truth:
         return FramedTruth(self.profile)
+
+    def may_ignore(self, node: fakes.Node, *, is_end: bool = True) -> bool:
+        """It was old when it was first seen, as far as what is durable says, and is as it was.
+
+        Before the end it may have changed, and that was not noticed yet.
+        """
+        wait_s = self.profile.ignore_older_s
+        is_old = wait_s is not None and self.clock.time() - node.mtime_ns / 1e9 > wait_s
+        if wait_s is None or (is_end and not is_old):
+            return False
+        content = self.truth.current[node]
+        origins = [self.truth.origins.get(row.tail_id, []) for row in self.store.rows.values()]
+        is_known = any(
+            number == node.number and first <= content.index <= last
+            for several in origins
+            for number, first, last in several
+        )
+        is_open = node.handles > 0 and node in self.followed
+        return not (is_open or is_known or content.covered.pairs)
 
     def opened(self, record: bytes) -> bytes:
         return gzip.decompress(record) if self.profile.compresses else record
@@ -378,7 +418,7 @@ class FramedWorld(World):
         source = settings.source.model_copy(
             update={
                 "multiline": many,
-                "decode": "cri" if records.is_cri else "none",
+                "decode": "cri" if records.is_cri else "docker" if records.is_docker else "none",
                 "encoding": records.encoding,
                 "delimiter": records.delimiter,
                 "terminator": "strip" if records.is_stripped else "keep",
@@ -387,6 +427,8 @@ class FramedWorld(World):
                 "max_line": profile.max_line,
                 "follow_symlinks": profile.follows_links,
                 "unlinked_max": profile.unlinked_max,
+                "ignore_older": profile.ignore_older_s,
+                "close_inactive": profile.close_inactive_s,
             }
         )
         return dataclasses.replace(settings, source=source)
@@ -431,19 +473,22 @@ class FramedWorld(World):
     def _check_end(self) -> None:
         """Check as well that no byte of them is lost in silence.
 
-        Where nothing else forgets what was said, or finds some of it again.
+        Where nothing else forgets what was said, finds some of it again, or hides what grew.
         """
         assert self.flow is not None
         contents = [one for several in self.truth.history.values() for one in several]
-        has_copy = any(one.source in self.truth.abandoned for one in contents)
+        is_unclear = bool(self.profile.crashes or self.profile.file_faults)
+        is_unclear |= any(one.source in self.truth.abandoned for one in contents)
         lost = sum(map(self._lost_bytes, self.truth.abandoned))
-        if self.flow.roster.abandoned_bytes < lost and not (has_copy or self.profile.crashes):
+        if self.flow.roster.abandoned_bytes < lost and not is_unclear:
             said = self.flow.roster.abandoned_bytes
             raise BrokenError(f"{said} bytes are counted as abandoned, {lost} were")
         super()._check_end()
 
     def _lost_bytes(self, content: Content) -> int:
         """Return how many bytes of a content were not delivered, but for those that came late."""
-        owed = content.late.gaps(self.truth.first_owed(content), len(content.data))
+        header = self.truth.records.header_end(content.data)
+        first = max(header, self.truth.first_owed(content))
+        owed = content.late.gaps(first, len(content.data))
         gaps = [gap for start, end in owed for gap in self.truth.missing(content, start, end)]
         return sum(end - start for start, end in gaps)

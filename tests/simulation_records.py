@@ -12,6 +12,7 @@ reaches from its first byte, from where `start_at` began, and from each such end
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterable
 
@@ -22,6 +23,7 @@ _JAVA = re.compile(rb"[ \t]|Caused by: ")
 START, CONTINUATION, END = r"\d+:", r"[ \t]", r".*;"
 _START, _CONTINUATION, _END = (re.compile(one.encode()) for one in (START, CONTINUATION, END))
 GROUPS = ("java", "csv", "start", "continuation", "end")
+INDENTED = ("python", "go", "ruby")  # presets, of which only indented lines are written
 _TEXT_OF = {"bytes": "latin-1", "latin-1": "latin-1", "utf-16le": "utf-16-le"}
 
 
@@ -53,6 +55,7 @@ class Records:
     delimiter: str = "\n"
     encoding: str = "bytes"
     is_cri: bool = False
+    is_docker: bool = False
     is_stripped: bool = False
     header_lines: int = 0
     group: str = ""
@@ -69,6 +72,10 @@ class Records:
             self.limit = max(4, (self.limit - 6) // 3 * 2)
         elif self.encoding == "latin-1":
             self.limit //= 2
+
+    @property
+    def is_decoded(self) -> bool:
+        return self.is_cri or self.is_docker
 
     def encode(self, text: str) -> bytes:
         return text.encode(_TEXT_OF[self.encoding])
@@ -101,7 +108,7 @@ class Records:
 
     def text(self, data: bytes | bytearray, start: int, end: int) -> bytes:
         """Return the record that a range of the file becomes."""
-        if self.is_cri:
+        if self.is_decoded:
             texts = []
             while start < end:
                 line = min(self.line_end(data, start) or end, end)
@@ -133,6 +140,14 @@ class Records:
     def _said(self, line: bytes) -> tuple[bytes, bytes]:
         """Return what a container's line says, and its stream; a raw line has none."""
         is_whole = line.endswith(b"\n")
+        if self.is_docker:
+            try:
+                entry = json.loads(line)
+                text, stream = entry["log"].encode(), entry["stream"].encode()
+            except (ValueError, KeyError, TypeError, AttributeError):
+                return line, b""
+            is_line = text and stream and b"\n" not in text[:-1]
+            return (text, stream) if is_line else (line, b"")
         found = _CRI.fullmatch(line if is_whole else line + b"\n")
         if found is None:
             return line, b""
@@ -149,7 +164,7 @@ class Records:
     def _unit(self, data: bytes, at: int, *, is_closed: bool) -> Unit | None:
         """Return the unit that begins at `at`; None if its end is not there."""
         piece = self._piece(data, at, is_closed=is_closed)
-        if piece is None or not self.is_cri or piece.is_alone:
+        if piece is None or not self.is_decoded or piece.is_alone:
             return piece
         while not piece.text.endswith(b"\n"):
             more = self._piece(data, piece.end, is_closed=is_closed)
@@ -172,7 +187,7 @@ class Records:
             return None if end is None else Unit(at, end, b"", is_alone=True)
         if end is None:
             return None
-        if not self.is_cri:
+        if not self.is_decoded:
             return Unit(at, end, self._transcoded(data[at:end], at), b"stdout")
         text, stream = self._said(data[at:end])
         return Unit(at, end, text, stream, is_alone=not stream)
