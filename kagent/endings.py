@@ -99,7 +99,7 @@ class Endings:
         self._tails.drop(one)
         self._rows.keep(dataclasses.replace(row, is_done=True))
         if not (one.is_unlinked or one.is_packed) and one.size == row.offset:
-            self._retired.note(self._rows[one.tail_id], one.base)
+            self._retired.note(self._rows[one.tail_id])
         self._tails.upheavals += 1
         self._tails.say(logging.INFO, "file retired", one, f"offset={row.offset}")
 

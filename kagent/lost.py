@@ -33,7 +33,7 @@ from kagent import generations, model, opening, patterns, scanning, tracking
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LostFile:
-    """What is looked for: what its generation must hold, and the base of its paths.
+    """What is looked for: what its generation must hold.
 
     What is shorter than `known_end` does not continue it whole. `is_open`: its file is there, but
     nothing of it was read, so that it may hold other content by now: only younger generations are
@@ -42,7 +42,6 @@ class LostFile:
     """
 
     checkpoint: model.Checkpoint
-    base: str
     known_end: int = 0
     is_open: bool = False
     went_on_in: str = ""
@@ -83,9 +82,11 @@ class Searcher:
         files: model.Files,
         clock: model.Clock,
         opener: opening.Opener,
+        base_of: Callable[[str], str],
     ) -> None:
-        """Look at nothing yet."""
+        """Look at nothing yet; `base_of` says how far links in a path are the operator's."""
         self._rotated = rotated
+        self._base_of = base_of
         self._opener = opener
         self._files = files
         self._clock = clock
@@ -196,8 +197,9 @@ class Searcher:
     def _patterns(self, one: LostFile) -> Iterator[patterns.Pattern]:
         """Yield where generations of a file may be: beside it, and beside what a link leads to."""
         for path in one.checkpoint.paths:
-            yield self._rotated.pattern(path, one.base)
-            real = self._files.real_path(path) if path == one.base else path
+            base = self._base_of(path)
+            yield self._rotated.pattern(path, base)
+            real = self._files.real_path(path) if path == base else path
             if real != path:
                 yield self._rotated.pattern(real, real)
 

@@ -90,19 +90,19 @@ class Recovery:
         self._base_of = base_of
         self._open = open_
         self._copies = copies.Copies(files, rotated, tails_.all, tails_.truncated)
-        self._searcher = lost.Searcher(rotated, files, clock, opener)
+        self._searcher = lost.Searcher(rotated, files, clock, opener, base_of)
 
     def search(self, scan: scanning.ScanResult, inherited: Collection[str], now: float) -> None:
         """Look for the rest of truncated and missing files, and give up what is not found."""
         self._note_missing(scan, inherited, now)
         is_clean = self._look_for_copies(now)
         files = [
-            lost.LostFile(one.facts(), one.base, one.known_end)
+            lost.LostFile(one.facts(), one.known_end)
             for one in self._tails.truncated.values()
             if not one.is_spent
         ]
         files += [
-            lost.LostFile(self._rows[tail_id], self._base_of(self._rows[tail_id].paths[0]))
+            lost.LostFile(self._rows[tail_id])
             for tail_id, missing in self.missing.items()
             if missing.scans > 1 or not self._rows[tail_id].paths
         ]
@@ -156,7 +156,7 @@ class Recovery:
             copy = self._opener.open(start, now)
             if copy is None:
                 return None
-            self._leave(copy, source.paths, finding.lost.base, now)
+            self._leave(copy, source.paths, now)
             found = self._go_on_in(copy, decision, now)
             if found is None:
                 copy.close()
@@ -165,7 +165,7 @@ class Recovery:
         if one is None:
             return None
         where = options.printable(decision.sightings[0].path)
-        self._leave(one, source.paths, finding.lost.base, now)
+        self._leave(one, source.paths, now)
         self._tails.say(
             logging.INFO, "generation found", one, f"at={where} position={one.position}"
         )
@@ -210,7 +210,7 @@ class Recovery:
         copy = self._opener.open(tracking.Start(seen, is_first_scan=False), now)
         if copy is None:
             return False
-        self._leave(copy, finding.lost.checkpoint.paths, finding.lost.base, now)
+        self._leave(copy, finding.lost.checkpoint.paths, now)
         copy.is_known = True
         if isinstance(rest, tracking.Start):
             self._tails.add(copy)
@@ -241,18 +241,18 @@ class Recovery:
 
     def reopen(self, room: int, now: float) -> None:
         """Read on in retired files that grew: nobody told their writer."""
-        for resume, base in self._retired.look(self._is_ours):
+        for resume in self._retired.look(self._is_ours):
             if room <= 0 or resume.checkpoint.tail_id not in self._rows:
                 continue
             one = self._open(resume, now)
             if one is not None:
                 room -= 1
-                self._leave(one, resume.checkpoint.paths, base, now)
+                self._leave(one, resume.checkpoint.paths, now)
 
-    def _leave(self, one: tail.Tail, paths: tuple[str, ...], base: str, now: float) -> None:
+    def _leave(self, one: tail.Tail, paths: tuple[str, ...], now: float) -> None:
         """Note that an open file is an older generation of one that was followed at `paths`."""
         one.state, one.left, one.scans_unseen = "left", now, 2
-        one.paths, one.base = paths, base
+        one.paths, one.base = paths, self._base_of(paths[0])
         one.is_changed = True
 
     def _spend_likeliest(self, one: tail.Tail) -> None:
@@ -347,7 +347,7 @@ class Recovery:
         one.is_known = True
         for tail_id in answer.alike:
             source = self._tails.all[tail_id]
-            self._note_went_on(lost.LostFile(source.facts(), source.base, source.known_end), one)
+            self._note_went_on(lost.LostFile(source.facts(), source.known_end), one)
             self._spend(tail_id)
         if one.is_packed and one.state == "followed" and not self._reads_compressed:
             self.ignore_compressed(self.seen_at.of([one.identity]) or one.sightings())
@@ -387,9 +387,9 @@ class Recovery:
         """Let the source of a copy go on in it; None if the copy cannot be read now."""
         row = decision.checkpoint
         live = self._tails.all.get(row.tail_id)
-        source = lost.LostFile(row, self._base_of(row.paths[0]))
+        source = lost.LostFile(row)
         if live is not None and not decision.is_rolled_back:
-            source = dataclasses.replace(source, base=live.base, known_end=live.known_end)
+            source = dataclasses.replace(source, known_end=live.known_end)
             live.move_to(copy)
             one = live
             del self._tails.truncated[one.tail_id]
@@ -453,7 +453,7 @@ class Recovery:
         looks for them if this one ends before.
         """
         one.mtime_saved = row.mtime_ns
-        self._unproven.append(lost.LostFile(row, one.base, is_open=True))
+        self._unproven.append(lost.LostFile(row, is_open=True))
 
     def note_read(self, one: tail.Tail) -> None:
         """Take in a tail of which something was read."""

@@ -17,7 +17,6 @@ from kagent import generations, model, scanning, sightings, tracking
 @dataclasses.dataclass(slots=True)
 class _Retired:
     row: model.Checkpoint
-    base: str  # of the paths at which it was followed
     seen: model.Sighting | None = None  # where it was last; None if that is to be found out
 
 
@@ -25,27 +24,30 @@ class Retired:
     """The closed generations of one flow; owned by its roster."""
 
     def __init__(
-        self, rotated: generations.Rotated, files: model.Files, clock: model.Clock
+        self,
+        rotated: generations.Rotated,
+        files: model.Files,
+        clock: model.Clock,
+        base_of: Callable[[str], str],
     ) -> None:
-        """Know of none."""
+        """Know of none; `base_of` says how far links in a path are the operator's."""
+        self._base_of = base_of
         self._rotated = rotated
         self._files = files
         self._clock = clock
         self._files_of: dict[model.FileIdentity, _Retired] = {}
         self._next: list[model.FileIdentity] = []  # to be looked at, in turn
 
-    def note(self, row: model.Checkpoint, base: str) -> None:
+    def note(self, row: model.Checkpoint) -> None:
         """Take in a file that was closed, and what is saved of it."""
-        self._files_of[row.identity] = _Retired(row, base)
+        self._files_of[row.identity] = _Retired(row)
 
     def forget(self, identity: model.FileIdentity) -> None:
         """Look at a file no more."""
         self._files_of.pop(identity, None)
 
-    def look(
-        self, is_ours: Callable[[model.FileIdentity], bool]
-    ) -> list[tuple[tracking.Resume, str]]:
-        """Return how files that grew are to be opened, each with the base of its row's paths.
+    def look(self, is_ours: Callable[[model.FileIdentity], bool]) -> list[tracking.Resume]:
+        """Return how files that grew are to be opened.
 
         Args:
             is_ours: Whether a file is open or has a path that the flow's patterns match.
@@ -69,10 +71,9 @@ class Retired:
                 continue
             one.seen = seen
             if seen.size > one.row.offset:
-                resume = tracking.Resume(
-                    (seen,), one.row, one.row.offset, (), is_rolled_back=False
+                found.append(
+                    tracking.Resume((seen,), one.row, one.row.offset, (), is_rolled_back=False)
                 )
-                found.append((resume, one.base))
         return found
 
     def _find(
@@ -83,7 +84,7 @@ class Retired:
         for identity in identities:
             one = self._files_of[identity]
             for path in one.row.paths:
-                pattern = self._rotated.pattern(path, one.base)
+                pattern = self._rotated.pattern(path, self._base_of(path))
                 wanted[pattern.text] = pattern
         scan = scanning.Scanner(wanted.values(), (), self._files, self._clock).scan()
         return {seen.identity: seen for seen in scan.sightings if seen.identity in set(identities)}

@@ -115,7 +115,7 @@ class Roster:
         self._tails = tails.Tails(flow, source.final_line, files, opener, faults, self._rows)
         self._resting = resting.Resting(source.ignore_older)
         rotated = generations.Rotated.of(source.rotated)
-        self._retired = retired.Retired(rotated, files, clock)
+        self._retired = retired.Retired(rotated, files, clock, self._scanner.base_of)
         self._endings = endings.Endings(
             source, files, clock, self._tails, self._rows, self._resting, self._retired
         )
@@ -156,7 +156,7 @@ class Roster:
         self._recovery.doubtful = dict.fromkeys(self._rows)
         for row in self._rows.values():
             if row.is_done and not row.was_unlinked and row.size == row.offset:
-                self._retired.note(row, self._scanner.base_of(row.paths[0]))
+                self._retired.note(row)
         self._first_scans = firstscan.FirstScans(estate.scanned)
         self._inherited, self._undurable = dict(estate.handles), set(estate.undurable)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 
 import pytest
 from real_files import Host, lines
@@ -164,3 +165,40 @@ def test_links_are_not_followed_by_default(tmp_path: pathlib.Path) -> None:
     host.start()
 
     assert [] == host.run()
+
+
+@pytest.mark.parametrize("name", ["a.log", "b.log"])
+def test_copy_of_a_file_of_several_names_is_found_beside_each(
+    tmp_path: pathlib.Path, name: str
+) -> None:
+    """With links followed as without: a generation's name may be made of any of them."""
+    host = Host(tmp_path, follow_symlinks=True)
+    real = host.write("a.log", b"x" * 1100)
+    os.link(real, tmp_path / "b.log")
+    host.start()
+    host.run()
+    host.write("a.log", b"rest")
+    shutil.copy(real, tmp_path / f"{name}.1")
+    os.truncate(real, 0)
+    host.write("a.log", b"new")
+
+    assert lines([b"new", b"rest"]) == sorted(host.run(10.0))
+
+
+@pytest.mark.parametrize("name", ["a.log", "b.log"])
+def test_growth_of_a_file_that_had_several_names_is_noticed(
+    tmp_path: pathlib.Path, name: str
+) -> None:
+    """It was closed; a writer that nobody told goes on in it, whichever of them it was given."""
+    host = Host(tmp_path, follow_symlinks=True, rotate_wait="30s")
+    real = host.write("a.log", b"old")
+    os.link(real, tmp_path / "b.log")
+    host.start()
+    host.run()
+    os.rename(tmp_path / name, tmp_path / f"{name}.1")
+    (tmp_path / ("b.log" if name == "a.log" else "a.log")).unlink()
+    host.run(60.0)
+    closed = host.open_paths
+    host.write(f"{name}.1", b"late")
+
+    assert [[], lines([b"late"])] == [closed, host.run(5.0)]
