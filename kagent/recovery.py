@@ -423,8 +423,8 @@ class Recovery:
         )
 
     def _is_ours(self, identity: model.FileIdentity) -> bool:
-        """Return whether a file is open, or has a path that the flow's patterns match."""
-        is_seen = identity in self.seen and not self._resting.is_ignored(identity)
+        """Return whether a file is open, or is read as the flow's patterns match its path."""
+        is_seen = identity in self.seen and not self._resting.is_left_out(identity)
         return is_seen or identity in self._tails.by_identity
 
     def ignore_compressed(self, sightings: Sequence[model.Sighting]) -> None:

@@ -40,9 +40,9 @@ class Resting:
         group = list(sightings)
         self._ignored[group[0].identity] = _looks(group)
 
-    def is_ignored(self, identity: model.FileIdentity) -> bool:
-        """Return whether a file is left out until it changes."""
-        return identity in self._ignored
+    def is_left_out(self, identity: model.FileIdentity) -> bool:
+        """Return whether nobody reads a file until it changes, unless it is a lost one's rest."""
+        return identity in self._ignored or identity in self._too_old
 
     def awake(
         self,

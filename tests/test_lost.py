@@ -8,6 +8,7 @@ import logging
 import lzma
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -317,4 +318,25 @@ def test_hole_does_not_prove_that_a_file_is_the_one_it_was(tmp_path: Path) -> No
     rig.go_on(20.0)
 
     assert row.offset == 3000
+    assert sorted(lines) == sorted(rig.accepted)
+
+
+def test_generation_that_is_too_old_to_be_read_for_itself_is_found(tmp_path: Path) -> None:
+    """`ignore_older` leaves out what nobody knows, and this is the rest of a known file."""
+    rig = Rig(tmp_path, paths=(f"{tmp_path}/a.log*",), ignore_older="1h")
+    rig.clock.time = time.time  # type: ignore[method-assign] -- as file times are
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    rig.stop()
+    lines += rig.write("a.log", 30, 40)
+    shutil.copy(tmp_path / "a.log", tmp_path / "a.log.1")
+    age(tmp_path / "a.log.1", 7200.0)
+    os.truncate(tmp_path / "a.log", 0)
+    lines += rig.write("a.log", 40, 50)
+    rig.write("a.log.unknown", 50, 60)
+    age(tmp_path / "a.log.unknown", 86400.0)
+    rig.begin()
+    rig.go_on()
+
     assert sorted(lines) == sorted(rig.accepted)
