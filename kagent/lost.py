@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from kagent import generations, model, opening, patterns, scanning, tracking
@@ -92,7 +93,7 @@ class Searcher:
         self._clock = clock
         self._scanner = scanning.Scanner((), (), files, clock)
         self._judged: set[_Look] = set()  # what was compared, to no avail
-        self._swept: set[str] = set()  # tail_ids whose younger generations were taken in
+        self._swept: dict[str, float] = {}  # by tail_id: when younger generations were taken in
         self._owned: set[model.FileIdentity] = set()  # generations that are a checkpoint's file
 
     def search(
@@ -109,15 +110,14 @@ class Searcher:
             located: Returns the checkpoints whose file may be the one with an identity.
         """
         result = Search()
+        for tail_id in self._swept.keys() - {one.checkpoint.tail_id for one in lost}:
+            del self._swept[tail_id]
         if not lost:
             self._judged.clear()
-            self._swept.clear()
             return result
-        self._swept.intersection_update(one.checkpoint.tail_id for one in lost)
         candidates = self._candidates(lost, is_ours, result)
         found = self._find_themselves(lost, candidates, located, result)
-        taken = {one.decision.sightings[0].identity for one in found.values()}
-        taken |= self._owned
+        taken = self._owned | {one.decision.sightings[0].identity for one in found.values()}
         looks: set[_Look] = set()
         others: list[Finding] = []
         for one in lost:
@@ -139,9 +139,8 @@ class Searcher:
                 continue
             # A file may be in doubt and truncated since: it is found once.
             its = None if one.is_open else found.get(one.checkpoint.tail_id)
-            result.findings += [its] if its is not None else []
-            if its is not None or one.is_open or one.checkpoint.tail_id not in self._swept:
-                self._sweep(one, its, candidates[one.checkpoint.tail_id], taken, result)
+            result.findings += [its] if its else []
+            self._sweep(one, its, candidates[one.checkpoint.tail_id], taken, result)
         result.findings += others
         return result
 
@@ -153,20 +152,24 @@ class Searcher:
         taken: set[model.FileIdentity],
         result: Search,
     ) -> None:
-        """Take in the unknown generations that are younger than a lost file."""
-        if result.is_clean and its is None and not one.is_open:  # what was found may be lost again
-            self._swept.add(one.checkpoint.tail_id)
+        """Take in the unknown generations that are younger than a lost file.
+
+        After that only those that were moved or compressed since: what is written since is not it.
+        """
+        end_s = math.inf
+        if its is None and not one.is_open:  # what was found may be lost again
+            end_s = self._swept.get(one.checkpoint.tail_id, end_s)
+            if result.is_clean:
+                self._swept.setdefault(one.checkpoint.tail_id, self._clock.time())
         for sighting in candidates:
-            if sighting.identity not in taken and _is_younger(sighting, one, its):
+            is_new = sighting.identity not in taken and sighting.mtime_ns / 1e9 < end_s
+            if is_new and _is_younger(sighting, one, its):
                 taken.add(sighting.identity)
                 start = tracking.Start((sighting,), is_first_scan=False)
                 result.findings.append(Finding(start, one, is_its=False))
 
     def retry(self) -> None:
-        """Look again for the younger generations of lost files: one could not be opened yet.
-
-        It was one lost file's, and perhaps another's as well, which may be all that is left.
-        """
+        """Look again for the younger generations of all lost files: one is not open yet."""
         self._swept.clear()
 
     def _candidates(
@@ -264,9 +267,8 @@ class Searcher:
             if decision is None:
                 self._judged.add(look)
                 continue
-            is_resumed = isinstance(decision, tracking.Resume)
             is_whole = isinstance(decision, tracking.Resume) and not decision.is_rolled_back
-            rank = (is_whole, is_resumed, sighting.mtime_ns)
+            rank = (is_whole, isinstance(decision, tracking.Resume), sighting.mtime_ns)
             size = sighting.size if proof is None or proof.size is None else proof.size
             matches.append((rank, Finding(decision, one, is_its=True, size=size)))
         matches.sort(key=lambda item: item[0], reverse=True)

@@ -340,3 +340,24 @@ def test_generation_that_is_too_old_to_be_read_for_itself_is_found(tmp_path: Pat
     rig.go_on()
 
     assert sorted(lines) == sorted(rig.accepted)
+
+
+def test_generation_that_gets_its_name_late_is_read(tmp_path: Path) -> None:
+    """It was written before it was missed; what is written under such a name since is no rest."""
+    rig = Rig(tmp_path)
+    rig.clock.time = time.time  # type: ignore[method-assign] -- as file times are
+    lines = rig.write("a.log", 0, 5)
+    rig.go_on(answers=False)
+
+    rig.kill()
+    shutil.copy2(tmp_path / "a.log", tmp_path / "on its way")
+    os.rename(tmp_path / "a.log", tmp_path / "elsewhere")  # its inode is not given again
+    rig.begin()
+    rig.go_on(30.0)
+    missed = rig.accepted.copy()
+    os.rename(tmp_path / "on its way", tmp_path / "a.log.1")
+    rig.write("a.log.lock", 5, 6)
+    rig.go_on(30.0)
+
+    assert [] == missed
+    assert lines == rig.accepted
