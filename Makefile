@@ -17,7 +17,7 @@ demo: $(VENV)/.demo  ## The whole thing on this machine, against a Kinesis of it
 	$(BIN)/kagent demo
 
 test: $(VENV)/.dev  ## The test suite
-	$(BIN)/pytest -n auto $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
 check: $(VENV)/.dev  ## Formatting, lint and types
 	$(BIN)/ruff format --check

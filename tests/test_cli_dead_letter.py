@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import pathlib
-import subprocess
-import sys
 from collections.abc import Iterator
 
+import click.testing
 import pytest
 from daemon import CREDENTIALS, Daemon, running, wait_until
 
-from kagent import local
+from kagent import cli, local
 
 LONG = b"x" * 3000 + b"\n"
 PART = LONG[:2049]  # what is longer than max_line is put aside in parts
@@ -32,15 +31,9 @@ def daemon(tmp_path: pathlib.Path) -> Iterator[Daemon]:
         yield one
 
 
-def command(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*(sys.executable, "-m", "kagent", "dead-letter", arguments[0], "-c"), str(daemon.config),
-         *arguments[1:]],
-        env={"PATH": "/usr/bin:/bin", **CREDENTIALS},
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
+def command(daemon: Daemon, *arguments: str) -> click.testing.Result:
+    line = ["dead-letter", arguments[0], "-c", str(daemon.config), *arguments[1:]]
+    return click.testing.CliRunner().invoke(cli.main, line, env=dict(CREDENTIALS))
 
 
 def test_letters_are_listed_resent_and_dropped_beside_a_running_daemon(daemon: Daemon) -> None:
@@ -48,23 +41,23 @@ def test_letters_are_listed_resent_and_dropped_beside_a_running_daemon(daemon: D
     listed = command(daemon, "list")
     found = json.loads(command(daemon, "list", "--json").stdout)
 
-    assert 0 == listed.returncode
+    assert 0 == listed.exit_code
     assert "web " in listed.stdout
     assert "2049 bytes: longer than max_line" in listed.stdout
     assert "4 letters, 6,002 bytes" in listed.stderr
     assert PART == base64.b64decode(found[0]["data"])
 
     sent = command(daemon, "resend", "--id", found[0]["id"])
-    assert (0, "web: delivered 1 letter\n") == (sent.returncode, sent.stdout)
+    assert (0, "web: delivered 1 letter\n") == (sent.exit_code, sent.stdout)
     assert 1 == daemon.service.records("web").count(PART)
     with daemon.path("a.log").open("ab") as file:
         file.write(LONG.replace(b"x", b"z"))
     wait_until(lambda: len(command(daemon, "list").stdout.splitlines()) == 5, "two more")
-    assert 2 == command(daemon, "drop").returncode  # everything is said, not implied
-    assert 1 == command(daemon, "drop", "--path", "/nowhere/*").returncode
+    assert 2 == command(daemon, "drop").exit_code  # everything is said, not implied
+    assert 1 == command(daemon, "drop", "--path", "/nowhere/*").exit_code
     dropped = command(daemon, "drop", "--all")
 
-    assert (0, "dropped 5 letters\n") == (dropped.returncode, dropped.stdout)
+    assert (0, "dropped 5 letters\n") == (dropped.exit_code, dropped.stdout)
     assert 1 == daemon.service.records("web").count(PART)
     assert 0 == daemon.stop()
 
@@ -78,12 +71,12 @@ def test_an_answer_that_is_lost_leaves_a_letter_in_doubt(daemon: Daemon) -> None
 
     again = command(daemon, "resend")
 
-    assert 1 == lost.returncode
-    assert (1, "web: delivered 0 letters\n") == (again.returncode, again.stdout)
+    assert 1 == lost.exit_code
+    assert (1, "web: delivered 0 letters\n") == (again.exit_code, again.stdout)
     assert "may have arrived already" in again.stderr
     assert "in doubt" in command(daemon, "list").stdout
     assert 1 == daemon.service.records("web").count(PART)
-    assert 0 == command(daemon, "resend", "--in-doubt").returncode
+    assert 0 == command(daemon, "resend", "--in-doubt").exit_code
     assert 2 == daemon.service.records("web").count(PART)
 
 
@@ -102,11 +95,11 @@ def test_damaged_letters_are_not_passed_over_in_silence(daemon: Daemon) -> None:
 
 def test_wrong_usage_is_said(daemon: Daemon) -> None:
     """A flow that is not there, in words; without a permission, the hint of the service."""
-    assert 2 == command(daemon, "resend", "--flow", "nope").returncode
+    assert 2 == command(daemon, "resend", "--flow", "nope").exit_code
     daemon.service.set_faults(local.Faults(denied=("PutRecords",)))
 
     denied = command(daemon, "resend", "--flow", "web")
 
-    assert 1 == denied.returncode
+    assert 1 == denied.exit_code
     assert "hint: allow kinesis:PutRecords on the stream web" in denied.stderr
     assert "in doubt" not in command(daemon, "list").stdout

@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import subprocess
-import sys
 from collections.abc import Iterator
 
+import click.testing
 import pytest
 from daemon import Daemon, running
 from shipped_rig import Rig, numbered
 
-from kagent import checkpoint, local, model
+from kagent import checkpoint, cli, local, model
 
 LINES = numbered(500)  # 4,390 bytes
 
@@ -188,13 +187,9 @@ def daemon(tmp_path: pathlib.Path) -> Iterator[Daemon]:
         yield one
 
 
-def seek(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "kagent", "seek", "-c", str(daemon.config), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def seek(daemon: Daemon, *arguments: str) -> click.testing.Result:
+    line = ["seek", "-c", str(daemon.config), *arguments]
+    return click.testing.CliRunner().invoke(cli.main, line)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +216,7 @@ def test_the_daemon_ships_from_there(daemon: Daemon, wished: str, expected: byte
     daemon.wait_for_lines(501)
 
     assert daemon.stop() == 0
-    assert 0 == done.returncode, done.stderr
+    assert 0 == done.exit_code, done.stderr
     assert sorted(expected.splitlines(keepends=True)) == sorted(daemon.lines[sent:])
     assert {"a.log": 4395} == daemon.offsets()
 
@@ -234,6 +229,6 @@ def test_a_running_daemon_is_not_meddled_with(daemon: Daemon) -> None:
 
     done = seek(daemon, "web", str(daemon.path("a.log")), "start")
 
-    assert (1, "") == (done.returncode, done.stdout)
+    assert (1, "") == (done.exit_code, done.stdout)
     assert f"in use by another kagent, pid {daemon.process.pid}" in done.stderr  # type: ignore[union-attr]
     assert daemon.stop() == 0
