@@ -51,7 +51,12 @@ class Options(pydantic.BaseModel):
     The string below a field is its meaning on the reference page.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = pydantic.ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        defer_build=True,  # a model that only stands in others has no validator made for itself
+    )
 
     @pydantic.model_validator(mode="before")
     @classmethod
