@@ -17,7 +17,9 @@ import pytest
 MACHINE = ("needs root", "this machine does not")
 
 # How long an example takes says something of the machine, and nothing of the code.
-hypothesis.settings.register_profile("kagent", deadline=None)
+hypothesis.settings.register_profile(
+    "kagent", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("kagent")
 
 

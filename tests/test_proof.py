@@ -149,7 +149,10 @@ def test_shorter_file_holds_what_it_still_has(handle: int, path: Path) -> None:
 @hypothesis.settings(
     deadline=None,
     max_examples=60,
-    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+    suppress_health_check=[
+        hypothesis.HealthCheck.function_scoped_fixture,
+        hypothesis.HealthCheck.too_slow,
+    ],
 )
 @hypothesis.given(data=st.lists(st.sampled_from([b"\n", b"a", b"\0", b"bc\n"])).map(b"".join))
 def test_last_line_end_is_behind_the_last_newline(handle: int, path: Path, data: bytes) -> None:

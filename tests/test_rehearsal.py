@@ -129,7 +129,9 @@ LINES = st.lists(
 )
 @pytest.mark.parametrize("oversize", ["split", "truncate", "drop", "dead_letter"])
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(lines=LINES, rest=st.sampled_from([b"", b"u", b"rest", b"x" * 1200]))
 def test_a_rehearsal_says_what_the_daemon_ships(
