@@ -22,7 +22,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import pydantic
 
@@ -63,18 +63,20 @@ class BatchSettings:
         return is_kpl and self.partition_key != keys.RANDOM and not self.hash_key
 
 
-@dataclasses.dataclass(order=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
+    """Cargo in a heap; no two have the same order, so nothing behind it is ever compared."""
+
     due: float
     order: int
-    cargo: model.Cargo = dataclasses.field(compare=False)
+    cargo: model.Cargo
 
 
-@dataclasses.dataclass(order=True, slots=True)
-class _Half:
+class _Half(NamedTuple):
+    """A batch in a heap, as `_Waiting`."""
+
     order: tuple[float, int]
-    due: float = dataclasses.field(compare=False)
-    batch: model.Batch = dataclasses.field(compare=False)
+    due: float
+    batch: model.Batch
 
 
 class Batcher:
@@ -347,8 +349,8 @@ class Batcher:
         """Leave what was not taken of the first waiting chunk where it was."""
         waiting = heapq.heappop(self._waiting)
         if isinstance(waiting.cargo, model.Chunk) and count < len(waiting.cargo):
-            waiting.cargo = waiting.cargo.slice(count, len(waiting.cargo))
-            heapq.heappush(self._waiting, waiting)
+            rest = waiting.cargo.slice(count, len(waiting.cargo))
+            heapq.heappush(self._waiting, waiting._replace(cargo=rest))
 
     def _fit(
         self, cargo: model.Cargo, first: int, records_room: int, bytes_room: int, *, is_first: bool

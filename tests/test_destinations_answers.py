@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kagent import errors, model
-from kagent.destinations import answers, aws, firehose, http1, kinesis
+from kagent.destinations import answers, aws, firehose, kinesis
 
 SHARD = "shardId-000000000007"
 THROTTLED = {
@@ -270,15 +270,40 @@ def test_a_batch_without_a_key_for_each_record_is_our_bug(
 
 
 results = st.lists(
-    st.sampled_from([TAKEN, THROTTLED, {}, {"SequenceNumber": ""}, {"SequenceNumber": None}]),
+    st.sampled_from(
+        [
+            TAKEN,
+            THROTTLED,
+            {**THROTTLED, "ErrorMessage": "Rate exceeded for shard shardId-000000000007."},
+            {**THROTTLED, "ErrorMessage": 'a } and a { and "ErrorCode":"x"'},
+            {**THROTTLED, "ErrorCode": ""},
+            {**THROTTLED, "ErrorCode": None},
+            {**TAKEN, **THROTTLED},
+            {**THROTTLED, "SequenceNumber": None},
+            {"SequenceNumber": "1", "ErrorCode": None},
+            {"ErrorCode": "InternalFailure"},
+            {},
+            {"SequenceNumber": ""},
+            {"SequenceNumber": None},
+        ]
+    ),
     max_size=4,
 )
 
 
 @given(
-    count=st.sampled_from([0, 1, 2, "0", None, 0.5]),
+    count=st.sampled_from([0, 1, 2, 3, "0", None, 0.5, 1.0, True]),
     results=results,
-    more=st.sampled_from([{}, {"EncryptionType": "KMS"}, {"message": '"ErrorCode"'}]),
+    more=st.sampled_from(
+        [
+            {},
+            {"EncryptionType": "KMS"},
+            {"message": '"ErrorCode"'},
+            {"ErrorCode": "InternalFailure"},
+            {"ErrorCode": "InternalFailure", "Records": [{}]},
+        ]
+    ),
+    is_more_first=st.booleans(),
     sent=st.integers(1, 4),
     cut=st.integers(0, 3),
     separators=st.sampled_from([(",", ":"), (", ", ": ")]),
@@ -286,19 +311,23 @@ results = st.lists(
 def test_the_bytes_never_say_more_than_the_parsed_answer(
     count: object,
     results: list[Any],
-    more: dict[str, str],
+    more: dict[str, Any],
+    is_more_first: bool,
     sent: int,
     cut: int,
     separators: tuple[str, str],
 ) -> None:
-    """What is accepted at a glance, parsing in full accepts as well."""
-    said = {"FailedRecordCount": count, "Records": results, **more}
+    """What is judged at a glance is judged the same when it is parsed."""
+    said = {"FailedRecordCount": count, "Records": results}
+    said = {**more, **said} if is_more_first else {**said, **more}
     text = json.dumps(said, separators=separators).encode()
-    answer = http1.Answer(200, {}, text[: len(text) - cut], is_whole=True)
+    body = text[: len(text) - cut]
 
-    if answers.are_all_accepted(answer.body, sent, answers.PUT_RECORDS):
+    plain = answers.at_a_glance(body, sent, answers.PUT_RECORDS)
+
+    if plain is not None:
         assert cut == 0
-        assert answers.judged(said, sent, answers.PUT_RECORDS).refused == ()
+        assert answers.judged(said, sent, answers.PUT_RECORDS) == plain
 
 
 @pytest.mark.parametrize("more", ["", '"EncryptionType":"KMS",'])
@@ -312,6 +341,27 @@ def test_what_aws_answers_is_accepted_at_a_glance(more: str) -> None:
         b'{"RecordId":"b"}]}'
     )
 
-    assert answers.are_all_accepted(said, 2, answers.PUT_RECORDS)
-    assert answers.are_all_accepted(last, 2, answers.PUT_RECORDS)
-    assert answers.are_all_accepted(firehose_said, 2, answers.PUT_RECORD_BATCH)
+    for answer in (said, last):
+        assert answers.at_a_glance(answer, 2, answers.PUT_RECORDS) == answers.Judged()
+    assert answers.at_a_glance(firehose_said, 2, answers.PUT_RECORD_BATCH) == answers.Judged()
+
+
+def test_what_aws_refuses_is_found_at_a_glance() -> None:
+    """With 1 % refused nearly every answer says so of some record."""
+    taken = '{"SequenceNumber":"1","ShardId":"shardId-000000000001"}'
+    full = (
+        '{"ErrorCode":"ProvisionedThroughputExceededException",'
+        '"ErrorMessage":"Rate exceeded for shard shardId-000000000002 in stream web."}'
+    )
+    unwell = '{"ErrorCode":"InternalFailure","ErrorMessage":"Internal service failure."}'
+    said = f'{{"FailedRecordCount":3,"Records":[{full},{taken},{full},{unwell},{taken}]}}'.encode()
+
+    found = answers.at_a_glance(said, 5, answers.PUT_RECORDS)
+
+    code, shard = "ProvisionedThroughputExceededException", "shardId-000000000002"
+    refused = (
+        model.Refusal(0, code, shard),
+        model.Refusal(2, code, shard),
+        model.Refusal(3, "InternalFailure"),
+    )
+    assert (refused, {"shardId-000000000001": 2, shard: 2}) == found

@@ -4,8 +4,8 @@ An answer is believed only when everything in it agrees: as many entries as reco
 or a receipt of the service for each, and the service's own count of refusals. Anything else is
 *unavailable* and ambiguous, never success; the records are sent again.
 
-The fast wire asks the bytes first (`are_all_accepted`: 50 us for 500 records, where parsing and
-checking takes 150) and has everything parsed that is not plainly a success.
+The fast wire asks the bytes first (`at_a_glance`: 70 us for 500 records, twice that with some of
+them refused, where parsing and checking takes 300) and has everything parsed that is not plain.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import collections
 import dataclasses
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -23,6 +23,8 @@ from kagent import model
 from kagent.destinations import aws, http1, verdicts
 
 _SHARD = re.compile(r"\bshardId-[0-9]{12}\b")
+_SHARD_ID = re.compile(rb'"ShardId":"([0-9A-Za-z-]+)"')
+_SAMPLE_BYTES = 8192  # of an answer, 70 records
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,8 +87,10 @@ def judged_by(answer: http1.Answer, sent: int, form: Form, call: verdicts.Call) 
     Raises:
         CallError: the call failed, or the answer does not add up.
     """
-    if answer.status == 200 and answer.is_whole and are_all_accepted(answer.body, sent, form):
-        return Judged()
+    if answer.status == 200 and answer.is_whole:
+        plain = at_a_glance(answer.body, sent, form)
+        if plain is not None:
+            return plain
     try:
         parsed = orjson.loads(answer.body)
     except orjson.JSONDecodeError:
@@ -99,28 +103,74 @@ def judged_by(answer: http1.Answer, sent: int, form: Form, call: verdicts.Call) 
     return judged(parsed, sent, form)
 
 
-def are_all_accepted(body: bytes, sent: int, form: Form) -> bool:
-    """Whether a complete answer says without any doubt that every record was taken.
+def at_a_glance(body: bytes, sent: int, form: Form) -> Judged | None:
+    """Return what a complete answer says without any doubt; None: parse it.
 
-    The service's own count is there once and zero; as many receipts as records, none of them
-    empty; no error code anywhere. False means: parse it.
+    The service's own count is there once; as many objects as records, and none of them holds
+    others; as many error codes as it counted, and a receipt, not empty, for each of the rest.
     """
-    count = b'"%b"' % form.refused_count.encode()
+    count = form.refused_count.encode()
     receipt = b'"%b":"' % form.accepted_by.encode()
-    at = body.find(count + b":0")
-    return (
-        at >= 0
-        and body[at + len(count) + 2 : at + len(count) + 3] in {b",", b"}"}
-        and body.startswith(b"{")
+    counted = re.search(b'"%b":([0-9]{1,3})[,}]' % count, body)
+    if counted is None:
+        return None
+    refused = int(counted[1])
+    is_plain = (
+        body.startswith(b"{")
         and body.endswith(b"}")
-        and body.count(receipt) == sent
+        and body.count(receipt) == sent - refused
         and body.count(b"{") == sent + 1
         and body.count(b"}") == sent + 1
-        # One letter is looked for at once, at memory speed, and is in no success of Kinesis.
-        and (b"E" not in body or b'"ErrorCode"' not in body)
         and body.count(receipt + b'"') == 0
-        and body.count(form.refused_count.encode()) == 1  # without quotes: a 15th of the time
+        and body.count(count) == 1  # without quotes: a 15th of the time
     )
+    if not is_plain:
+        return None
+    if refused:
+        return _refused_at_a_glance(body, refused, form)
+    # One letter is looked for at once, at memory speed, and is in no success of Kinesis.
+    has_error = b"E" in body and b'"ErrorCode"' in body
+    return None if has_error else Judged()
+
+
+def _refused_at_a_glance(body: bytes, count: int, form: Form) -> Judged | None:
+    """Return the refusals in an answer that has the books of at_a_glance in order."""
+    refused: list[model.Refusal] = []
+    index, counted_to, at = -1, 0, body.find(b'"ErrorCode"')  # the first brace is the answer's own
+    while at >= 0:
+        start, end = body.rfind(b"{", 0, at), body.find(b"}", at) + 1
+        try:
+            entry = orjson.loads(body[start:end])
+        except orjson.JSONDecodeError:
+            return None
+        code = entry.get("ErrorCode")
+        if start == 0 or not (isinstance(code, str) and code) or form.accepted_by in entry:
+            return None
+        index += body.count(b"{", counted_to, start)
+        counted_to = start
+        refused.append(model.Refusal(index, code, _shard(entry)))
+        at = body.find(b'"ErrorCode"', end)
+    if len(refused) != count:
+        return None
+    return Judged(tuple(refused), _shards_in(body, refused))
+
+
+def _shards_in(body: bytes, refused: Iterable[model.Refusal]) -> dict[str, int]:
+    """Return how many records went to each shard, from the end of a long answer estimated.
+
+    All 500 would take as long as everything else about an answer. Those that are tried again
+    come first in a request, and would say too much of the shard that refused them.
+    """
+    if b'"ShardId"' not in body:
+        found: collections.Counter[bytes] = collections.Counter()
+    else:
+        found = collections.Counter(_SHARD_ID.findall(body, max(0, len(body) - _SAMPLE_BYTES)))
+    share = min(1.0, _SAMPLE_BYTES / len(body))
+    shards = {name.decode(): round(number / share) for name, number in found.items()}
+    for one in refused:
+        if one.shard:
+            shards[one.shard] = shards.get(one.shard, 0) + 1
+    return shards
 
 
 def judged(answer: Mapping[str, Any], sent: int, form: Form) -> Judged:

@@ -60,10 +60,12 @@ class Shards:
         if self._window_started is None:
             self._window_started = now
         by_shard = collections.Counter(refused)
-        for name in shards.keys() | by_shard.keys():
-            self._known[name].window_sent += max(shards.get(name, 0), by_shard[name])
+        for name, sent in shards.items():
+            self._known[name].window_sent += sent
         for name, count in by_shard.items():
-            self._known[name].window_refused += count
+            shard = self._known[name]
+            shard.window_sent += max(0, count - shards.get(name, 0))
+            shard.window_refused += count
         return sum(count for name, count in by_shard.items() if name not in self.slow)
 
     def close_window(self, now: float) -> None:
