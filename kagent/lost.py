@@ -37,7 +37,7 @@ class LostFile:
     """What is looked for: what its generation must hold.
 
     What is shorter than `known_end` does not continue it whole. `is_open`: its file is there, but
-    nothing of it was read, so that it may hold other content by now: only younger generations are
+    too little of it was read, so that it may be another one by now: only younger generations are
     looked for, once. `went_on_in`: the tail that goes on in the first that was found; others
     that continue it as well are looked for, once.
     """

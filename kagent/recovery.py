@@ -447,13 +447,20 @@ class Recovery:
         return not self._copies.may_continue(unpacked, paths, self._rows)
 
     def doubt(self, row: model.Checkpoint, one: tail.Tail) -> None:
-        """Note that a file goes on from 0, where nothing proves that it is the one it was.
+        """Note that a file goes on which may be another one than it was.
 
-        It stays as old as it was until its younger generations were looked for: the next life
-        looks for them if this one ends before.
+        Inodes are given again, and files begin alike. One that has another name, or is shorter,
+        may be another file, even if it holds all that was shipped: others are looked for that
+        continue the old one, too, or of less than a whole fingerprint its younger generations.
+        It stays as old as it was until they were: the next life looks if this one ends before.
         """
-        one.mtime_saved = row.mtime_ns
-        self._unproven.append(lost.LostFile(row, is_open=True))
+        is_renamed = not set(one.paths) & set(row.paths)
+        is_short = row.offset < model.FINGERPRINT_BYTES_MAX
+        if one.is_unproven or (is_short and (is_renamed or one.size < row.size)):
+            one.mtime_saved = row.mtime_ns if one.tail_id == row.tail_id else None
+            self._unproven.append(lost.LostFile(row, is_open=True))
+        elif is_renamed:
+            self._note_went_on(lost.LostFile(row), one)
 
     def note_read(self, one: tail.Tail) -> None:
         """Take in a tail of which something was read."""

@@ -344,8 +344,7 @@ class Roster:
             self._drop_inherited(row.tail_id)
             is_saved = self._parked.pop(row.tail_id, 0) == 0 and row.tail_id not in self._undurable
             one.is_durable = is_saved and not decision.is_rolled_back
-            if one.is_unproven:
-                self._recovery.doubt(row, one)
+            self._recovery.doubt(row, one)
             if decision.is_rolled_back:
                 self._rows.forget(row.tail_id)
                 self._tails.say(
@@ -391,8 +390,7 @@ class Roster:
             if one.tail_id == tail_id:
                 one.is_durable = tail_id not in self._undurable
                 self._rows.take(tail_id)
-                if one.is_unproven:
-                    self._recovery.doubt(row, one)
+                self._recovery.doubt(row, one)
             else:
                 self._lose(row)
             self._tails.add(one)

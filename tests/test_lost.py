@@ -361,3 +361,41 @@ def test_generation_that_gets_its_name_late_is_read(tmp_path: Path) -> None:
 
     assert [] == missed
     assert lines == rig.accepted
+
+
+def test_inode_and_a_header_do_not_prove_that_a_file_is_the_one_it_was(tmp_path: Path) -> None:
+    """Only the header was shipped; another file has it too, and got the inode of the old one."""
+    rig = Rig(tmp_path)
+    header = rig.write("a.log", 0, 2)
+    rig.go_on()
+
+    rig.kill()
+    lines = rig.write("a.log", 2, 20)
+    shutil.copy2(tmp_path / "a.log", tmp_path / "a.log.1")
+    with (tmp_path / "a.log").open("r+b") as file:  # what rm and create come to
+        file.truncate(200)
+    os.rename(tmp_path / "a.log", tmp_path / "b.log")
+    lines += rig.write("b.log", 20, 50)
+    rig.begin()
+    rig.go_on(30.0)
+
+    assert sorted(2 * header + lines) == sorted(rig.accepted)
+
+
+def test_copy_with_the_inode_of_the_old_file_does_not_hide_its_archive(tmp_path: Path) -> None:
+    """It holds all that was shipped, too; what it does not hold is read from the archive."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 20)
+    rig.go_on()
+
+    rig.kill()
+    lines += rig.write("a.log", 20, 40)
+    (tmp_path / "a.log.1.gz").write_bytes(gzip.compress((tmp_path / "a.log").read_bytes()))
+    with (tmp_path / "a.log").open("r+b") as file:  # what rm and cp come to
+        file.truncate(2000)
+    os.rename(tmp_path / "a.log", tmp_path / "b.log")
+    lines += rig.write("b.log", 40, 50)
+    rig.begin()
+    rig.go_on(30.0)
+
+    assert sorted(lines) == sorted(rig.accepted)
