@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from kagent import generations, model, opening, patterns, scanning, tracking
@@ -94,6 +93,7 @@ class Searcher:
         self._scanner = scanning.Scanner((), (), files, clock)
         self._judged: set[_Look] = set()  # what was compared, to no avail
         self._swept: dict[str, float] = {}  # by tail_id: when younger generations were taken in
+        self._taken_in: set[model.FileIdentity] = set()  # those generations
         self._owned: set[model.FileIdentity] = set()  # generations that are a checkpoint's file
 
     def search(
@@ -114,6 +114,7 @@ class Searcher:
             del self._swept[tail_id]
         if not lost:
             self._judged.clear()
+            self._taken_in.clear()
             return result
         candidates = self._candidates(lost, is_ours, result)
         found = self._find_themselves(lost, candidates, located, result)
@@ -152,25 +153,25 @@ class Searcher:
         taken: set[model.FileIdentity],
         result: Search,
     ) -> None:
-        """Take in the unknown generations that are younger than a lost file.
-
-        After that only those that were moved or compressed since: what is written since is not it.
-        """
-        end_s = math.inf
-        if its is None and not one.is_open:  # what was found may be lost again
-            end_s = self._swept.get(one.checkpoint.tail_id, end_s)
-            if result.is_clean:
-                self._swept.setdefault(one.checkpoint.tail_id, self._clock.time())
+        """Take in unknown younger generations; later only what was moved since, and each once."""
+        tail_id, is_known = one.checkpoint.tail_id, its is not None or one.is_open
+        end_s = None if is_known else self._swept.get(tail_id)
+        if result.is_clean and not is_known:  # what was found may be lost again
+            self._swept.setdefault(tail_id, self._clock.time())
         for sighting in candidates:
-            is_new = sighting.identity not in taken and sighting.mtime_ns / 1e9 < end_s
-            if is_new and _is_younger(sighting, one, its):
+            is_over = end_s is not None and (
+                sighting.identity in self._taken_in or sighting.mtime_ns / 1e9 >= end_s
+            )
+            if sighting.identity not in taken and not is_over and _is_younger(sighting, one, its):
                 taken.add(sighting.identity)
+                self._taken_in.add(sighting.identity)
                 start = tracking.Start((sighting,), is_first_scan=False)
                 result.findings.append(Finding(start, one, is_its=False))
 
     def retry(self) -> None:
         """Look again for the younger generations of all lost files: one is not open yet."""
         self._swept.clear()
+        self._taken_in.clear()
 
     def _candidates(
         self,

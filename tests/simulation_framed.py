@@ -386,7 +386,7 @@ class FramedWorld(World):
             for several in origins
             for number, first, last in several
         )
-        is_open = node.handles > 0 and node in self.followed
+        is_open = any(one is node for one, _ in self.files.handles.values())  # not by a copier
         return not (is_open or is_known or content.covered.pairs)
 
     def opened(self, record: bytes) -> bytes:
