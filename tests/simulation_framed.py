@@ -183,6 +183,8 @@ class FramedTruth(Truth):
 
     def note_appended(self, node: fakes.Node, data: bytes, now: float, *, is_late: bool) -> None:
         super().note_appended(node, data, now, is_late=is_late)
+        if not data:
+            return  # writing nothing lets no file grow, and ends no silence
         content = self.current[node]
         before = self.history[content.number][content.index - 1] if content.index else content
         is_alike = before.data.startswith(content.data) or len(before.data) == len(content.data)
