@@ -122,7 +122,10 @@ class Endings:
 
     def _let_go(self, one: tail.Tail, now: float) -> None:
         """Close a deleted file before its end; what was not read is looked for in its copies."""
-        self._tails.guard(one, functools.partial(one.poll, now), now)  # all of it is said
+        # All of it is said: what was written since, and what stands in the place of what was read.
+        self._tails.guard(one, functools.partial(one.poll, now), now)
+        if one.handle is not None and not one.is_packed:
+            self._tails.guard(one, one.verify, now)
         if one.handle is None:
             return
         self._tails.say(

@@ -58,6 +58,30 @@ def test_all_that_a_deleted_file_holds_is_counted_when_it_is_closed(
     assert rig.flow.counters.abandoned_bytes == 4
 
 
+def test_deleted_file_that_was_rewritten_is_counted_as_it_is_when_it_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by what was read of what it held before: simulation, framed seed 21027."""
+    rig = Rig(tmp_path, rotate_wait="30s")
+    rig.write("a.log", 0, 30)
+    rig.go_on()
+    with open(tmp_path / "a.log", "r+b") as writer:
+
+        def free_share(_: system.OsFiles, handle: int) -> float:
+            if os.fstat(handle).st_size == 3000:
+                writer.truncate(0)
+                writer.write(b"another line\n" * 400)
+                writer.flush()
+            return 0.04
+
+        monkeypatch.setattr(system.OsFiles, "free_share", free_share)
+        os.unlink(tmp_path / "a.log")
+        rig.go_on(60.0)
+
+    counters = rig.flow.counters
+    assert counters.delivered_bytes + counters.abandoned_bytes == 3000 + 400 * 13
+
+
 def test_deleted_files_leave_some_of_the_disk_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
