@@ -4,7 +4,8 @@ The daemon follows FILES files in DIRECTORIES directories, of which a share gets
 second. Printed are the time until it is ready, the CPU that it takes while nothing is written and
 while that share is, and how long a line takes from the write to the service, for files that were
 silent and for files that were not. The plain loop does once a second what most scripts do: glob
-the pattern, stat what was found; it ships nothing.
+the pattern, stat what was found; it ships nothing. The bare loop holds the files open and asks
+each for its size once a second: the floor for whoever polls, on this machine.
 
 CPU is the process's own, of all its threads, as the kernel counts it. Other load on the machine
 makes all figures worse; the ratio to the plain loop, which runs at the same time, less so.
@@ -40,6 +41,17 @@ import glob, os, sys, time
 while True:
     for path in glob.glob(sys.argv[1]):
         os.stat(path)
+    time.sleep(1)
+"""
+
+BARE_LOOP = """
+import glob, os, resource, sys, time
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+handles = [os.open(path, os.O_RDONLY) for path in glob.glob(sys.argv[1])]
+while True:
+    for handle in handles:
+        os.lseek(handle, 0, os.SEEK_END)
     time.sleep(1)
 """
 
@@ -105,16 +117,20 @@ def report(options: argparse.Namespace, rig: Rig) -> None:
     one.wait_for_log("ready flows=1")
     say("until ready", f"{time.monotonic() - begun:.2f} s, {options.files} files")
     assert one.process is not None
-    plain = subprocess.Popen([sys.executable, "-c", PLAIN_LOOP, pattern])
+    loops = {
+        name: subprocess.Popen([sys.executable, "-c", loop, pattern])
+        for name, loop in {"glob and stat": PLAIN_LOOP, "bare lseek": BARE_LOOP}.items()
+    }
     try:
         time.sleep(SETTLE_S)
-        pids = {"kagent": one.process.pid, "glob and stat": plain.pid}
+        pids = {"kagent": one.process.pid, **{name: loop.pid for name, loop in loops.items()}}
         measure("idle", pids, options.seconds, lambda: None)
         active = random.sample(rig.paths, max(1, round(options.files * options.active)))
         measure(f"{len(active)} lines/s", pids, options.seconds, lambda: [*map(rig.write, active)])
     finally:
-        plain.kill()
-        plain.wait()
+        for loop in loops.values():
+            loop.kill()
+            loop.wait()
     one.wait_for_lines(rig.written)
     cold = [rig.latency(path) for path in random.sample(rig.paths, options.tries)]
     rig.latency(rig.paths[0])
