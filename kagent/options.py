@@ -6,10 +6,11 @@ A bare number where a unit is expected is an error: 4 what?
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pydantic
 from pydantic_core import core_schema
@@ -132,24 +133,49 @@ def format_duration(duration_s: float) -> str:
     return f"{round(duration_s * 1000)}ms"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Size:
-    """Marks an int field as a size in bytes that is written with its unit, from low to high."""
+class Written(abc.ABC):
+    """Marks a field by what an operator may write there: how it is judged, and said to editors."""
 
-    low: int
-    high: int
+    is_typed: ClassVar[bool] = False  # `validate` gets what the field's type and bounds let pass
+
+    @property
+    @abc.abstractmethod
+    def expected(self) -> str:
+        """What is allowed, as a message says it."""
+
+    @abc.abstractmethod
+    def validate(self, value: Any) -> Any:
+        """Return what was meant; raise NotAllowedError if it is not allowed."""
+
+    def schema(self) -> dict[str, Any] | None:
+        """Return the JSON schema of what is accepted; None: that of the field's type."""
+        return None
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: pydantic.GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        """Validate what was written; a default, declared in bytes, is not validated."""
+        """Validate what was written; a default, declared as what is meant, is not validated."""
+        if self.is_typed:
+            return core_schema.no_info_after_validator_function(self.validate, handler(source))
         return core_schema.no_info_plain_validator_function(self.validate)
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: pydantic.GetJsonSchemaHandler
     ) -> dict[str, Any]:
+        """Describe what is accepted, for editors and the reference page."""
+        return {**(self.schema() or handler(schema)), EXPECTED_KEY: self.expected}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Size(Written):
+    """Marks an int field as a size in bytes that is written with its unit, from low to high."""
+
+    low: int
+    high: int
+
+    def schema(self) -> dict[str, Any]:
         """Describe the text that is accepted."""
-        return {"type": "string", "pattern": SIZE_PATTERN, EXPECTED_KEY: self.expected}
+        return {"type": "string", "pattern": SIZE_PATTERN}
 
     @property
     def expected(self) -> str:
@@ -165,23 +191,15 @@ class Size:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Duration:
+class Duration(Written):
     """Marks a float field as a duration in seconds that is written with its unit."""
 
     low_s: float
     high_s: float
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: pydantic.GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        """Validate what was written; a default, declared in seconds, is not validated."""
-        return core_schema.no_info_plain_validator_function(self.validate)
-
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: pydantic.GetJsonSchemaHandler
-    ) -> dict[str, Any]:
+    def schema(self) -> dict[str, Any]:
         """Describe the text that is accepted."""
-        return {"type": "string", "pattern": DURATION_PATTERN, EXPECTED_KEY: self.expected}
+        return {"type": "string", "pattern": DURATION_PATTERN}
 
     @property
     def expected(self) -> str:
@@ -189,7 +207,7 @@ class Duration:
         low, high = format_duration(self.low_s), format_duration(self.high_s)
         return f"a duration with a unit, from {low} to {high}"
 
-    def validate(self, value: object) -> float:
+    def validate(self, value: object) -> float | None:
         """Return the seconds; raise NotAllowedError if it is no duration or out of range."""
         examples = (f"{value}s", f"{value}m", "60s", format_duration(self.high_s))
         return _parse_within(
@@ -201,18 +219,9 @@ class Duration:
 class DurationOrNever(Duration):
     """Marks a field as a duration in seconds, or None, which is written 'never'."""
 
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: pydantic.GetJsonSchemaHandler
-    ) -> dict[str, Any]:
+    def schema(self) -> dict[str, Any]:
         """Describe the text that is accepted."""
-        pattern = f"^never$|{DURATION_PATTERN}"
-        return {"type": "string", "pattern": pattern, EXPECTED_KEY: self.expected}
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: pydantic.GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        """Validate what was written."""
-        return core_schema.no_info_plain_validator_function(self.validate_or_never)
+        return {"type": "string", "pattern": f"^never$|{DURATION_PATTERN}"}
 
     @property
     def expected(self) -> str:
@@ -220,9 +229,9 @@ class DurationOrNever(Duration):
         low, high = format_duration(self.low_s), format_duration(self.high_s)
         return f"'never', or a duration with a unit, from {low} to {high}"
 
-    def validate_or_never(self, value: object) -> float | None:
+    def validate(self, value: object) -> float | None:
         """Return the seconds, None for 'never'; raise NotAllowedError for all else."""
-        return None if value == "never" else self.validate(value)
+        return None if value == "never" else Duration.validate(self, value)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

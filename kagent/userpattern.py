@@ -21,7 +21,6 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 import pydantic
 import regex
-from pydantic_core import core_schema
 
 from kagent import options
 
@@ -46,22 +45,14 @@ class Expired(enum.Enum):
 EXPIRED: Final = Expired.EXPIRED  # in the place of a result: the line took too long
 
 
-class _Written:
+class _Written(options.Written):
     """Validates a pattern that the operator wrote."""
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: pydantic.GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        """Compile what was written."""
-        return core_schema.no_info_after_validator_function(self._validate, handler(source))
+    is_typed = True
+    expected = "a regular expression"
 
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: pydantic.GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """Describe a text; an editor cannot judge it."""
-        return {**handler(schema), options.EXPECTED_KEY: "a regular expression"}
-
-    def _validate(self, value: str) -> str:
+    def validate(self, value: str) -> str:
+        """Return the pattern."""
         try:
             compile_pattern(value)
         except ValueError as error:

@@ -18,7 +18,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
 import pydantic
-from pydantic_core import core_schema
 
 from kagent import model, options, values
 from kagent.preprocessors import jsontext, metadata, searching, stage
@@ -39,22 +38,17 @@ _TAGS = "tags"
 _ALL = "*"
 
 
-class _Fields:
+class _Fields(options.Written):
     """Validates names and values that JSON has."""
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: pydantic.GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        """Take what was written."""
-        return core_schema.no_info_plain_validator_function(self._validate)
+    expected = _EXPECTED
 
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: pydantic.GetJsonSchemaHandler
-    ) -> dict[str, Any]:
+    def schema(self) -> dict[str, Any]:
         """Describe a mapping of anything."""
-        return {"type": "object", "additionalProperties": {}, options.EXPECTED_KEY: _EXPECTED}
+        return {"type": "object", "additionalProperties": {}}
 
-    def _validate(self, value: object) -> dict[str, object]:
+    def validate(self, value: object) -> dict[str, object]:
+        """Return the fields."""
         if not isinstance(value, dict) or "" in value or not _is_json(value):
             raise options.NotAllowedError(_EXPECTED, "{file: '{path}', env: prod}")
         return value

@@ -18,7 +18,6 @@ from typing import Annotated, Any
 
 import orjson
 import pydantic
-from pydantic_core import core_schema
 
 from kagent import model, options, userpattern
 from kagent.preprocessors import jsontext, searching, stage
@@ -31,24 +30,19 @@ _TOO_LONG = model.Unparsed("a pattern took too long")
 _EXPECTED = "a value, or a list of values: texts, numbers, true, false; null only in a list"
 
 
-class _Values:
+class _Values(options.Written):
     """Validates one value or several."""
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: pydantic.GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        """Take what was written."""
-        return core_schema.no_info_plain_validator_function(self._validate)
+    expected = _EXPECTED
 
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: pydantic.GetJsonSchemaHandler
-    ) -> dict[str, Any]:
+    def schema(self) -> dict[str, Any]:
         """Describe a value, or a list of values."""
         scalar = {"type": ["string", "number", "boolean", "null"]}
         some = {"type": "array", "items": scalar, "minItems": 1}
-        return {"oneOf": [scalar, some], options.EXPECTED_KEY: _EXPECTED}
+        return {"oneOf": [scalar, some]}
 
-    def _validate(self, value: object) -> tuple[object, ...]:
+    def validate(self, value: object) -> tuple[object, ...]:
+        """Return the values."""
         values = tuple(value) if isinstance(value, list | tuple) else (value,)
         if not values or not all(isinstance(one, str | int | float | None) for one in values):
             raise options.NotAllowedError(_EXPECTED, "[debug, trace]")

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import orjson
 import pydantic
-from pydantic_core import core_schema
 
 from kagent import model, options
 from kagent.preprocessors import jsontext, stage, timeformats, timestamps
@@ -24,22 +23,14 @@ _NO_OBJECT = model.Unparsed("no JSON object")
 _NO_TIME = model.Unparsed("no time at the beginning")
 
 
-class _Format:
+class _Format(options.Written):
     """Validates a format."""
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: pydantic.GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        """Compile what was written."""
-        return core_schema.no_info_after_validator_function(self._validate, handler(source))
+    is_typed = True
+    expected = _EXPECTED
 
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: pydantic.GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """Describe a text."""
-        return {**handler(schema), options.EXPECTED_KEY: _EXPECTED}
-
-    def _validate(self, value: str) -> str:
+    def validate(self, value: str) -> str:
+        """Return the format."""
         try:
             timestamps.Format(value)
         except timeformats.UnknownError as error:
