@@ -292,7 +292,7 @@ class Recovery:
             self.abandoned_bytes += count
             _log.error(
                 "bytes lost flow=%s path=%s offset=%d bytes=%d; the file was truncated or deleted "
-                "before they were read, and no copy of it was found%s",
+                "before they were read, and no copy of them was found%s",
                 self._flow,
                 path,
                 offset,
@@ -390,6 +390,9 @@ class Recovery:
         source = lost.LostFile(row)
         if live is not None and not decision.is_rolled_back:
             source = dataclasses.replace(source, known_end=live.known_end)
+            # The copy ended before what was written last, which is nowhere.
+            rest = max(live.position, copy.size)
+            self._abandon(live.paths, rest, live.position + live.lost_bytes - rest, row.tail_id)
             live.move_to(copy)
             one = live
             del self._tails.truncated[one.tail_id]

@@ -187,7 +187,7 @@ def test_archive_that_nobody_can_read_is_named_and_does_not_hold_a_lost_file_for
     said = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
     assert early == []
     assert lines == rig.accepted
-    assert any("no copy of it was found that can be read" in one for one in said)
+    assert any("no copy of them was found that can be read" in one for one in said)
     (named,) = [one for one in said if "generation not read" in one]
     assert f"{tmp_path}/a.log.1.xz, which is compressed by xz, which kagent cannot read" in named
 
