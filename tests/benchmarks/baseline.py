@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 import boto3
 
+BYTES_MAX = 4_000_000  # of a request, without its keys; Firehose takes 4 MiB
 APACHE = re.compile(
     r'(?P<host>\S+) (?P<ident>\S+) (?P<authuser>\S+) \[(?P<datetime>[^\]]+)\] "(?P<request>[^"]*)"'
     r' (?P<response>\d+) (?P<bytes>\S+) "(?P<referer>[^"]*)" "(?P<agent>[^"]*)"'
@@ -32,11 +33,14 @@ def to_json(line: bytes) -> bytes:
 
 
 def batches(paths: list[str], parse: str) -> Iterator[list[bytes]]:
-    """Yield 500 records at a time."""
+    """Yield 500 records at a time, or fewer that a request can hold."""
     for path in paths:
         with open(path, "rb") as file:
             while lines := list(itertools.islice(file, 500)):
-                yield list(map(to_json, lines)) if parse == "apache" else lines
+                count = max(1, 500 * BYTES_MAX // max(BYTES_MAX, 500 * max(map(len, lines))))
+                for first in range(0, len(lines), count):
+                    some = lines[first : first + count]
+                    yield list(map(to_json, some)) if parse == "apache" else some
 
 
 def main() -> int:
