@@ -20,7 +20,7 @@ import dataclasses
 import logging
 import queue
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from kagent import batch as batching
 from kagent import (
@@ -303,7 +303,7 @@ class Flow:
         self.counters.replaced_sequences += result.replaced
         self.counters.expired_patterns += result.expired
         if not chunk.records:
-            self._settle(chunk)
+            self._settle([chunk])
             return
         one = self.roster.tails[chunk.tail_id]
         path = one.paths[0]
@@ -335,8 +335,7 @@ class Flow:
             self._add(found, piece)
         for piece, reason in processed.dead:
             self._bury_chunk(piece, reason, is_held=False)
-        for piece in processed.empty:
-            self._settle(piece)
+        self._settle(processed.empty)
         return True
 
     def _add(self, source: preprocessing.Unprocessed, chunk: model.Chunk) -> None:
@@ -365,17 +364,18 @@ class Flow:
         else:
             refused = [refusal.index for refusal in receipt.refused]
             accepted, returned = self._batcher.settle(receipt.batch, refused)
-            for chunk in filter(_is_last, accepted):
+            settled = list(filter(_is_last, accepted))
+            for chunk in settled:
                 self.counters.delivered_bytes += chunk.end - chunk.start - chunk.dropped_bytes
-                self._settle(chunk)
+            self._settle(settled)
             for cargo in returned:
                 cargo.attempts += 1
             for cargo, due in self._pace.refused_dues(returned, receipt.refused, now):
                 self._batcher.put_back([cargo], due)
 
-    def _settle(self, chunk: model.Chunk) -> None:
-        self.counters.dropped_bytes += chunk.dropped_bytes
-        self.roster.settle(chunk)
+    def _settle(self, chunks: Sequence[model.Chunk]) -> None:
+        self.counters.dropped_bytes += sum(chunk.dropped_bytes for chunk in chunks)
+        self.roster.settle(chunks)
 
     def _put_back(self, batch: model.Batch, cargo: Iterable[model.Cargo], due: float) -> None:
         if batch.is_whole:
@@ -423,7 +423,7 @@ class Flow:
             self._batcher.release(chunk)
             if _is_last(chunk):
                 self.counters.dead_lettered_bytes += chunk.end - chunk.start - chunk.dropped_bytes
-                self._settle(chunk)
+                self._settle([chunk])
 
     # --- what others see ----------------------------------------------------------------------
 

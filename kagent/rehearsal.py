@@ -112,7 +112,7 @@ class Rehearsal:
                 assert idle < 10, "a finished file has no open end"
                 continue
             chunk = result.chunk
-            one.settle(chunk)
+            one.settle([chunk])
             if at is not None and chunk.end <= at:
                 continue
             self.undecoded += result.undecoded

@@ -28,7 +28,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import logging
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 
 from kagent import (
@@ -510,11 +512,12 @@ class Roster:
         """Return a path of a tail, for people."""
         return self.tails[tail_id].paths[0]
 
-    def settle(self, chunk: model.Chunk) -> None:
-        """Note that the fate of a chunk's bytes is final."""
-        one = self.tails[chunk.tail_id]
-        one.settle(chunk)
-        self._tails.end_truncated(one)
+    def settle(self, chunks: Iterable[model.Chunk]) -> None:
+        """Note that the fate of the bytes of chunks is final."""
+        for tail_id, its in itertools.groupby(chunks, key=operator.attrgetter("tail_id")):
+            one = self.tails[tail_id]
+            one.settle(its)
+            self._tails.end_truncated(one)
 
     def unsettled_bytes(self) -> int:
         """Return the bytes that were read and whose fate is open."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from kagent import content, framing, ledger, model, proof, split, tracking, unpack
@@ -549,9 +549,10 @@ class Tail:
             return False
         return self._framer is None or self._header_end is not None or self._begin(is_final)
 
-    def settle(self, chunk: model.Chunk) -> None:
-        """Note that the fate of a chunk's bytes is final."""
-        self.ledger.settle(chunk.start, chunk.end)
+    def settle(self, chunks: Iterable[model.Chunk]) -> None:
+        """Note that the fate of the bytes of chunks is final."""
+        for chunk in chunks:
+            self.ledger.settle(chunk.start, chunk.end)
         while len(self._unsettled) > 1 and self._unsettled[1][0] <= self.ledger.low:
             self._unsettled.popleft()
         self.is_changed = True

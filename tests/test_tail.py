@@ -108,7 +108,7 @@ def read_records(one: tail.Tail, *, is_final: bool = False) -> list[bytes]:
 
 def settle_all(one: tail.Tail, found: list[split.Split]) -> None:
     for result in found:
-        one.settle(result.chunk)
+        one.settle([result.chunk])
 
 
 def row_of(one: tail.Tail, now: float = 0.0) -> model.Checkpoint:
@@ -463,7 +463,7 @@ def test_row_is_at_the_watermark_and_not_at_the_position(log: Log) -> None:
     chunks = [result.chunk for result in read_chunks(one)]
     parts = chunks[0].slice(0, 5), chunks[0].slice(10, 15)
     for part in parts:
-        one.settle(part)
+        one.settle([part])
 
     row = row_of(one)
 
@@ -480,7 +480,7 @@ def test_resumed_tail_reads_the_gaps_only(log: Log) -> None:
     one = log.follow()
     (result,) = read_chunks(one)
     for part in (result.chunk.slice(0, 5), result.chunk.slice(10, 15)):
-        one.settle(part)
+        one.settle([part])
     row = row_of(one)
 
     again = log.resume(row)
@@ -499,7 +499,7 @@ def test_gap_is_closed_even_in_the_middle_of_an_oversize_line(log: Log) -> None:
     log.write(LONG)
     one = log.follow()
     (first, *_) = read_chunks(one)
-    one.settle(first.chunk.slice(1, 2))
+    one.settle([first.chunk.slice(1, 2)])
 
     again = log.resume(row_of(one))
 
@@ -515,8 +515,8 @@ def test_oversize_line_in_a_gap_ends_with_the_gap(
     rules = split.Rules(LIMIT, oversize)
     one = log.follow(rules=rules)
     found = read_chunks(one)
-    one.settle(found[0].chunk)
-    one.settle(found[-1].chunk)
+    one.settle([found[0].chunk])
+    one.settle([found[-1].chunk])
     row = row_of(one)
 
     again = log.resume(row, rules)
@@ -532,7 +532,7 @@ def test_ranges_of_other_rules_mean_nothing(log: Log) -> None:
     log.write(lines(0, 20))
     one = log.follow()
     (result,) = read_chunks(one)
-    one.settle(result.chunk.slice(10, 15))
+    one.settle([result.chunk.slice(10, 15)])
 
     again = log.resume(row_of(one), split.Rules(50))
 
@@ -544,7 +544,7 @@ def test_resumed_tail_notices_a_changed_range_before_the_gap_is_read(log: Log) -
     log.write(lines(0, 20))
     one = log.follow()
     (result,) = read_chunks(one)
-    one.settle(result.chunk.slice(10, 15))
+    one.settle([result.chunk.slice(10, 15)])
     again = log.resume(row_of(one))
 
     log.write(lines(0, 14) + b"!" * 100 + lines(15, 20))
@@ -559,7 +559,7 @@ def test_resumed_tail_notices_a_range_that_changed_after_the_gap(log: Log) -> No
     log.write(lines(0, 20))
     one = log.follow()
     (result,) = read_chunks(one)
-    one.settle(result.chunk.slice(10, 15))
+    one.settle([result.chunk.slice(10, 15)])
     again = log.resume(row_of(one))
     again.read(CREDIT, 0.0)
 
@@ -620,7 +620,7 @@ def test_fingerprint_grows_with_the_watermark(log: Log) -> None:
 
     lengths = []
     for first in (0, 5, 10):
-        one.settle(result.chunk.slice(first, first + 5))
+        one.settle([result.chunk.slice(first, first + 5)])
         lengths.append(row_of(one).fingerprint.length)
 
     assert [500, 1000, 1024] == lengths
@@ -639,9 +639,9 @@ def test_changed_file_gives_no_row(log: Log, content: bytes) -> None:
     log.write(lines(0, 20))
     one = log.follow()
     (result,) = read_chunks(one)
-    one.settle(result.chunk.slice(0, 5))
+    one.settle([result.chunk.slice(0, 5)])
     row = row_of(one)
-    one.settle(result.chunk.slice(5, 10))
+    one.settle([result.chunk.slice(5, 10)])
 
     log.write(content)
 
@@ -690,7 +690,7 @@ def test_truncated_tail_is_proved_from_memory(log: Log) -> None:
 
     rows = [one.checkpoint(0.0)]
     for number in (1, 0, 2):
-        one.settle(found[number].chunk)
+        one.settle([found[number].chunk])
         rows.append(one.checkpoint(0.0))
 
     assert [None, None, 2000, 3000] == [row and row.offset for row in rows]
@@ -716,11 +716,11 @@ def test_many_ranges_are_saved_from_the_lowest_up(log: Log) -> None:
     one = log.follow()
     (result,) = read_chunks(one)
     for number in range(count):
-        one.settle(result.chunk.slice(2 * number + 1, 2 * number + 2))
+        one.settle([result.chunk.slice(2 * number + 1, 2 * number + 2)])
 
     row = row_of(one)
     for number in range(count):
-        one.settle(result.chunk.slice(2 * number, 2 * number + 1))
+        one.settle([result.chunk.slice(2 * number, 2 * number + 1)])
         if number % tail.RANGES_MAX == 0:
             row_of(one)
 
@@ -736,14 +736,14 @@ def test_many_ranges_do_not_forget_the_proof_of_one_that_is_ahead(log: Log) -> N
     log.write(b"ab\n" * (2 * count + 20))
     one = log.follow()
     (result,) = read_chunks(one)
-    one.settle(result.chunk.slice(2 * count + 5, 2 * count + 10))
+    one.settle([result.chunk.slice(2 * count + 5, 2 * count + 10)])
     again = log.resume(row_of(one))
     first = again.read(CREDIT, 0.0)
     assert first is not None
     for number in range(count):
-        again.settle(first.chunk.slice(2 * number + 1, 2 * number + 2))
+        again.settle([first.chunk.slice(2 * number + 1, 2 * number + 2)])
     for number in range(1200):
-        again.settle(first.chunk.slice(2 * number, 2 * number + 1))
+        again.settle([first.chunk.slice(2 * number, 2 * number + 1)])
         if number % 200 == 199:
             row_of(again)
 
@@ -788,7 +788,7 @@ def test_hole_that_became_longer_while_nobody_looked_is_dropped_too(log: Log) ->
     log.write(bytes(12) + b"half")
     one = log.follow()
     (hole,) = read_chunks(one)
-    one.settle(hole.chunk)
+    one.settle([hole.chunk])
     one = log.resume(row_of(one))
 
     log.write(bytes(50) + b"whole\nhalf")

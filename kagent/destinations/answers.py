@@ -119,7 +119,6 @@ def at_a_glance(body: bytes, sent: int, form: Form) -> Judged | None:
         body.startswith(b"{")
         and body.endswith(b"}")
         and body.count(receipt) == sent - refused
-        and body.count(b"{") == sent + 1
         and body.count(b"}") == sent + 1
         and body.count(receipt + b'"') == 0
         and body.count(count) == 1  # without quotes: a 15th of the time
@@ -127,14 +126,14 @@ def at_a_glance(body: bytes, sent: int, form: Form) -> Judged | None:
     if not is_plain:
         return None
     if refused:
-        return _refused_at_a_glance(body, refused, form)
+        return _refused_at_a_glance(body, sent, refused, form)
     # One letter is looked for at once, at memory speed, and is in no success of Kinesis.
     has_error = b"E" in body and b'"ErrorCode"' in body
-    return None if has_error else Judged()
+    return None if has_error or body.count(b"{") != sent + 1 else Judged()
 
 
-def _refused_at_a_glance(body: bytes, count: int, form: Form) -> Judged | None:
-    """Return the refusals in an answer that has the books of at_a_glance in order."""
+def _refused_at_a_glance(body: bytes, sent: int, count: int, form: Form) -> Judged | None:
+    """Return the refusals in an answer whose receipts and closing braces are in order."""
     refused: list[model.Refusal] = []
     index, counted_to, at = -1, 0, body.find(b'"ErrorCode"')  # the first brace is the answer's own
     while at >= 0:
@@ -150,7 +149,7 @@ def _refused_at_a_glance(body: bytes, count: int, form: Form) -> Judged | None:
         counted_to = start
         refused.append(model.Refusal(index, code, _shard(entry)))
         at = body.find(b'"ErrorCode"', end)
-    if len(refused) != count:
+    if len(refused) != count or index + body.count(b"{", counted_to) != sent:
         return None
     return Judged(tuple(refused), _shards_in(body, refused))
 
