@@ -68,7 +68,7 @@ class Recovery:
         """Look for nothing yet."""
         self.abandoned_bytes = 0
         self.is_scanned = False  # a scan was done: what is missing from now on was there
-        self.is_unpacking = False  # a compressed file is on its way to where it is read
+        self.goes_on = False  # something that takes several reads is not at its end yet
         self.doubtful: dict[str, None] = {}  # rows whose files may be missing
         self.missing: dict[str, _Missing] = {}  # rows whose files no scan sees, by tail_id
         self._unproven: list[lost.LostFile] = []  # resumed at 0: they may be other files now
@@ -334,7 +334,7 @@ class Recovery:
             return False
         answer = self._ask(one, now)
         if answer is None:
-            self.is_unpacking = self.is_unpacking or self._copies.is_pending
+            self.goes_on = self.goes_on or self._copies.is_pending
             return False
         if isinstance(answer.decision, tracking.Resume):
             self._go_on_in(one, answer.decision, now)

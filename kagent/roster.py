@@ -454,7 +454,7 @@ class Roster:
     def poll(self) -> None:
         """Look at the sizes of open files that are due to be looked at, and retire the done."""
         now = self._clock.monotonic()
-        self._recovery.is_unpacking = False
+        self._recovery.goes_on = False
         if now - self._polled_hot < HOT_POLL_S:
             return
         self._polled_hot = now
@@ -481,7 +481,7 @@ class Roster:
             credit_bytes: What the records may cost in memory.
         """
         now = self._clock.monotonic()
-        self._recovery.is_unpacking = self._opener.is_verifying
+        self._recovery.goes_on = self._opener.is_verifying
         self._opener.verify_on()
         for _ in range(len(self._tails.busy)):
             one = next(iter(self._tails.busy.values()))
@@ -498,10 +498,13 @@ class Roster:
             reading = functools.partial(
                 one.read, credit_bytes, now, is_final=is_final, is_quiet=is_quiet
             )
+            reached = one.reached
             result = self._tails.guard(one, reading, now)
             self._recovery.note_read(one)
-            if one.is_packed and result is None and not one.is_exhausted:
-                self._recovery.is_unpacking = True  # it is on its way to its offset
+            # An archive on the way to its offset, or a search for the end of a long line.
+            is_on_its_way = one.is_packed or one.reached > reached
+            if result is None and is_on_its_way and not one.is_exhausted:
+                self._recovery.goes_on = True
             if is_final and one.unread_bytes == 0:
                 one.is_finished = True
             if result is not None:
@@ -528,7 +531,7 @@ class Roster:
         now = self._clock.monotonic()
         is_hot = any(self._tails.is_hot(one, now) for one in self._tails.busy.values())
         due = self._polled_hot + HOT_POLL_S
-        if self._recovery.is_unpacking:
+        if self._recovery.goes_on:
             return now
         return due if is_hot else max(due, self._polled + POLL_S)
 

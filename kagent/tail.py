@@ -214,7 +214,12 @@ class Tail:
     @property
     def is_exhausted(self) -> bool:
         """Every byte that is known to be there was looked at."""
-        return self.size <= max(self.position, self._scanned)
+        return self.size <= self.reached
+
+    @property
+    def reached(self) -> int:
+        """Up to where the file was looked at, be it in search of the end of a long line."""
+        return max(self.position, self._scanned)
 
     @property
     def has_unsaved_ranges(self) -> bool:

@@ -347,7 +347,7 @@ class World:
             self.has_raced
             or self.fault
             or self.profile.operation_s
-            or self.flow.roster._recovery.is_unpacking
+            or self.flow.roster._recovery.goes_on
         ):
             before = self._progress()
             if self._checked_step() <= self.clock.now and self._progress() == before:

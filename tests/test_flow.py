@@ -218,6 +218,21 @@ def test_credit_bounds_what_is_read() -> None:
     assert len(rig.accepted) == 10_000
 
 
+def test_long_lines_are_read_without_a_pause() -> None:
+    """Looking for the end of a line takes several reads, and none waits for the next poll."""
+    rig = Rig(max_line="1MiB", max_buffer_bytes=16 * 1024**2)
+    lines = [b"%d" % number * 900_000 + b"\n" for number in range(5)]
+    rig.write("/logs/a.log", b"".join(lines))
+    rig.step()
+    rig.save()
+
+    while rig.flow.step() <= rig.clock.now:
+        rig.answer()
+    rig.answer()
+
+    assert rig.accepted == lines
+
+
 def test_files_are_read_in_turns() -> None:
     """A long file does not keep a short one waiting."""
     rig = Rig(max_buffer_bytes=20_000)
