@@ -73,7 +73,9 @@ class Endings:
         return size is not None and now - one.grown >= wait_s
 
     def _is_silent(self, one: tail.Tail, now: float) -> bool:
-        """Nobody is expected to write to a file that was left."""
+        """Nobody is expected to write to a file that was left; what is closed has no end here."""
+        if one.handle is None:
+            return False
         if one.is_packed:
             return True
         wait_s = UNLINKED_WAIT_S if one.is_unlinked else self._rotate_wait_s

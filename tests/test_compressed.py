@@ -161,6 +161,23 @@ def test_archives_are_shipped_where_the_operator_wants_it(tmp_path: Path, form: 
     assert rig.flow.roster.tails == {}
 
 
+def test_deleted_archive_that_is_closed_early_has_no_end(tmp_path: Path) -> None:
+    """What was read of it settles and the rest is counted: simulation, framed seed 23687."""
+    paths = (f"{tmp_path}/*",)
+    rig = Rig(tmp_path, paths=paths, read_compressed=True, unlinked_max="1MiB", rotate_wait="5s")
+    rig.write("old", 0, 100_000)
+    packed = compress(tmp_path / "old")
+    rig.go_on(8.0, answers=False)
+    packed.unlink()
+
+    rig.go_on(60.0)
+
+    counts = rig.flow.counters
+    assert counts.abandoned_bytes == 10_000_000 - counts.read_bytes > 0
+    assert counts.delivered_bytes == counts.read_bytes
+    assert rig.flow.roster.tails == {}
+
+
 def test_archive_of_a_shipped_file_is_not_shipped_again(tmp_path: Path) -> None:
     """What gzip makes of a file in the pattern is known by its content."""
     rig = Rig(tmp_path, paths=(f"{tmp_path}/*",), read_compressed=True)
