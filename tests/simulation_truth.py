@@ -133,7 +133,7 @@ class Truth:
         self.origins: dict[str, list[tuple[int, int, int]]] = {}
         self.places: dict[str, list[Content]] = {}  # by tail_id: where its records were found
         self.in_memory: list[tuple[Content, int]] = []  # destroyed, but read up to there before
-        self.last_starts: dict[str, int] = {}  # by tail_id: of the record that came last
+        self.last_starts: dict[tuple[str, str], int] = {}  # by tail_id, order: of the last record
         self.ids: dict[tuple[str, int, int], bytes] = {}
         self._indices: dict[int, int] = {}
 
@@ -197,9 +197,16 @@ class Truth:
         self.places[new] = list(self.places.get(old, ()))
 
     def note_record(
-        self, tail_id: str, start: int, end: int, data: bytes, *, is_repeatable: bool
+        self,
+        tail_id: str,
+        start: int,
+        end: int,
+        data: bytes,
+        *,
+        is_repeatable: bool,
+        order: str = "",
     ) -> None:
-        """Take in a record that was delivered or dead-lettered."""
+        """Take in a record that was delivered or dead-lettered; `order` says among which it is."""
         contents = self._locate(tail_id, start, end, data)
         if self.ids.setdefault((tail_id, start, end), data) != data:
             raise BrokenError(f"S6 two records have the id {tail_id[:6]}:{start}-{end}")
@@ -207,9 +214,9 @@ class Truth:
             raise BrokenError(
                 f"duplicate without a reason: {tail_id[:6]}:{start}-{end} {data[:60]!r}"
             )
-        if self.is_ordered and start < self.last_starts.get(tail_id, -1):
+        if self.is_ordered and start < self.last_starts.get((tail_id, order), -1):
             raise BrokenError(f"L2 out of order: {tail_id[:6]}:{start}-{end}")
-        self.last_starts[tail_id] = start
+        self.last_starts[tail_id, order] = start
         places = self.places.setdefault(tail_id, [])
         for content in contents:
             content.repeatable.remove(start, end)

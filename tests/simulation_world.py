@@ -506,9 +506,16 @@ class World:
         else:
             records = [[one] for one in zip(_places(batch.chunks), batch.records, strict=True)]
         for index in indices:
+            order = self.order_of(batch.packed[index]) if batch.packed else ""
             for (tail_id, start, end), line in records[index]:
                 data = self.line_of(line, start, end) if batch.packed else line
-                self.truth.note_record(tail_id, start, end, data, is_repeatable=is_lost)
+                self.truth.note_record(
+                    tail_id, start, end, data, is_repeatable=is_lost, order=order
+                )
+
+    def order_of(self, packed: model.Packed) -> str:
+        """Return among which lines of their file those of a record keep their order: all."""
+        return ""
 
     def _lines(self, data: bytes, count: int) -> list[bytes]:
         """Return the lines of a packed record as a reader finds them."""
