@@ -118,7 +118,7 @@ class Copies:
         is_short = any(
             0 < one.position < model.FINGERPRINT_BYTES_MAX
             and head.startswith(one.head)
-            and self._is_near(paths, one.paths)
+            and self._is_near(paths, one.paths + one.former_paths)
             for one in self._truncated.values()
         )
         return is_like_tail or is_like_row or is_short
@@ -132,7 +132,10 @@ class Copies:
             if (
                 source is None
                 or source is one
-                or not self._is_near(one.paths + one.former_paths, source.paths)
+                # It may have been renamed after the copy was made, in the same scan for us.
+                or not self._is_near(
+                    one.paths + one.former_paths, source.paths + source.former_paths
+                )
             ):
                 continue
             if source.state == "truncated":
@@ -173,7 +176,8 @@ class Copies:
             facts = source.facts()
             if not 0 < facts.offset < model.FINGERPRINT_BYTES_MAX or facts.offset > one.size:
                 continue
-            if not self._is_near(one.paths + one.former_paths, source.paths):
+            where = source.paths + source.former_paths
+            if not self._is_near(one.paths + one.former_paths, where):
                 continue
             found = one.evidence(facts)
             if (

@@ -89,6 +89,20 @@ def test_copy_of_a_file_that_goes_on_is_a_file_of_its_own(tmp_path: Path) -> Non
     assert sorted(2 * lines) == sorted(rig.accepted)
 
 
+def test_copy_is_known_by_where_its_source_was(tmp_path: Path) -> None:
+    """A source that moved to another folder since: simulation, framed seed 24745."""
+    (tmp_path / "x").mkdir()
+    rig = Rig(tmp_path, paths=(f"{tmp_path}/*.log", f"{tmp_path}/x/*.log"))
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    copy_and_truncate(rig, "a.log", "a-1.log")
+    os.rename(tmp_path / "a.log", tmp_path / "x" / "a.log")
+    rig.go_on(70.0)
+
+    assert lines == rig.accepted
+
+
 def test_copy_that_others_write_on_in_is_a_file_of_its_own(tmp_path: Path) -> None:
     """It differs from what its source holds, read or not: it is not held, nor gone on in."""
     rig = Rig(tmp_path)
