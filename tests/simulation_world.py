@@ -30,6 +30,7 @@ from kagent import (
     kpl,
     metrics,
     model,
+    proof,
     roster,
     split,
     tail,
@@ -675,6 +676,7 @@ class World:
                 continue
             if node.links and node.durable_bytes < len(node.data):
                 size = self.random.randint(node.durable_bytes, len(node.data))
+                self._note_unread_cut(node, size)
                 self.files.truncate(node, size)
                 self.truth.note_lost(node, size)
         before = list(self.store.rows)
@@ -682,6 +684,22 @@ class World:
         for (_, old), (_, new) in zip(before, self.store.rows, strict=True):
             self.truth.note_renewed(old, new)
         return "power cut"
+
+    def _note_unread_cut(self, node: fakes.Node, size: int) -> None:
+        """Tell the truth that a power cut takes from a file only what no row says was read.
+
+        As when a living kagent is behind: the file proves to be the row's at its old path, so it
+        goes on there, and no copy is looked for of what was cut off behind the offset.
+        """
+        for row in self.store.load(FLOW)[0]:
+            at, count = proof.before(row.offset)
+            is_held = proof.digest(bytes(node.data[at : at + count])) == row.frontier.digest
+            is_there = set(self.writers.named.get(node, ())) & set(row.paths)
+            read_to = max([row.offset, *(one.end for one in row.ranges)])
+            is_telling = row.offset >= self.profile.head_bytes  # else `Recovery.doubt` looks
+            is_its = row.identity.inode == node.number and not (row.is_done or row.was_unlinked)
+            if is_its and is_there and is_telling and is_held and read_to <= size:
+                self.truth.note_cut(node, row.tail_id, size)
 
     def _forget_ids(self) -> None:
         rows, _ = self.store.load(FLOW)
