@@ -390,9 +390,6 @@ class Recovery:
         source = lost.LostFile(row)
         if live is not None and not decision.is_rolled_back:
             source = dataclasses.replace(source, known_end=live.known_end)
-            # The copy ended before what was written last, which is nowhere.
-            rest = max(live.position, copy.size)
-            self._abandon(live.paths, rest, live.position + live.lost_bytes - rest, row.tail_id)
             live.move_to(copy)
             one = live
             del self._tails.truncated[one.tail_id]

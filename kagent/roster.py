@@ -31,7 +31,7 @@ import functools
 import itertools
 import logging
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kagent import (
     discovery,
@@ -499,10 +499,11 @@ class Roster:
                 one.read, credit_bytes, now, is_final=is_final, is_quiet=is_quiet
             )
             reached = one.reached
-            result = self._tails.guard(one, reading, now)
+            read = self._tails.guard(one, functools.partial(_told, reading), now)
+            result = read[0] if read is not None else None  # None: it has a fault
             self._recovery.note_read(one)
             # An archive on the way to its offset, or a search for the end of a long line.
-            is_on_its_way = one.is_packed or one.reached > reached
+            is_on_its_way = read is not None and (one.is_packed or one.reached > reached)
             if result is None and is_on_its_way and not one.is_exhausted:
                 self._recovery.goes_on = True
             if is_final and one.unread_bytes == 0:
@@ -605,3 +606,8 @@ class Roster:
 
     def _is_unknown(self, one: tail.Tail) -> bool:
         return not one.is_durable and one.tail_id not in self._tails.saved_in
+
+
+def _told(read: Callable[[], split.Split | None]) -> tuple[split.Split | None]:
+    """Return what a read returns, so that nothing read is told from a fault."""
+    return (read(),)

@@ -45,7 +45,7 @@ class Expired(enum.Enum):
 EXPIRED: Final = Expired.EXPIRED  # in the place of a result: the line took too long
 
 
-class _Written(options.Written):
+class _Pattern(options.Written):
     """Validates a pattern that the operator wrote."""
 
     is_typed = True
@@ -61,7 +61,7 @@ class _Written(options.Written):
 
 
 # The type of an option that is a pattern.
-PatternText = Annotated[str, pydantic.Field(min_length=1, max_length=LENGTH_MAX), _Written()]
+PatternText = Annotated[str, pydantic.Field(min_length=1, max_length=LENGTH_MAX), _Pattern()]
 
 
 def compile_pattern(text: str) -> regex.Pattern[bytes]:

@@ -7,6 +7,7 @@ import gzip
 import logging
 import lzma
 import os
+import random
 import shutil
 import sys
 from collections.abc import Callable
@@ -176,6 +177,26 @@ def test_deleted_archive_that_is_closed_early_has_no_end(tmp_path: Path) -> None
     assert counts.abandoned_bytes == 10_000_000 - counts.read_bytes > 0
     assert counts.delivered_bytes == counts.read_bytes
     assert rig.flow.roster.tails == {}
+
+
+def test_archive_that_is_spoilt_while_it_is_read_keeps_no_core_busy(tmp_path: Path) -> None:
+    """What cannot be decompressed is tried again at the next poll, not at once and for ever."""
+    rig = Rig(tmp_path, paths=(f"{tmp_path}/*",), read_compressed=True)
+    chooser = random.Random(1)
+    lines = [b"%0600x\n" % chooser.getrandbits(2400) for _ in range(15_000)]
+    (tmp_path / "old").write_bytes(b"".join(lines))
+    packed = compress(tmp_path / "old")
+    rig.go_on(8.0, answers=False)
+    with packed.open("r+b") as file:
+        file.seek(100_000)
+        file.write(bytes(packed.stat().st_size - 100_000))
+    rig.go_on(10.0)
+
+    dues = [rig.flow.step() for _ in range(20)]
+
+    (one,) = rig.flow.roster.tails.values()
+    assert 0 < one.position < one.size
+    assert dues[-1] > rig.clock.now
 
 
 def test_archive_of_a_shipped_file_is_not_shipped_again(tmp_path: Path) -> None:

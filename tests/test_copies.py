@@ -265,19 +265,3 @@ def test_longer_copy_is_read_on_behind_the_shorter_one(tmp_path: Path) -> None:
 
     assert set(lines) == set(rig.accepted)
     assert len(rig.accepted) <= len(lines) + 10
-
-
-def test_bytes_that_the_copy_does_not_hold_are_counted(tmp_path: Path) -> None:
-    """Written between the copy and the truncation, seen, not read: simulation, framed 22221."""
-    rig = Rig(tmp_path)
-    lines = rig.write("a.log", 0, 30)
-    rig.go_on()
-    shutil.copy(tmp_path / "a.log", tmp_path / "a.log.1")
-    with (tmp_path / "a.log").open("ab") as file:
-        file.write(b"half")
-    rig.go_on()
-    os.truncate(tmp_path / "a.log", 0)
-    rig.go_on(10.0)
-
-    assert lines == rig.accepted
-    assert 4 == rig.flow.counters.abandoned_bytes
