@@ -208,10 +208,7 @@ class Duration(Written):
         return f"a duration with a unit, from {low} to {high}"
 
     def validate(self, value: object) -> float | None:
-        """Return the seconds; raise NotAllowedError if it is no duration or out of range.
-
-        None is what a subclass may return.
-        """
+        """Return the seconds (a subclass also None); raise NotAllowedError if not in range."""
         examples = (f"{value}s", f"{value}m", "60s", format_duration(self.high_s))
         return _parse_within(
             parse_duration, value, self.low_s, self.high_s, self.expected, examples
