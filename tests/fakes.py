@@ -12,6 +12,7 @@ import errno
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -22,16 +23,20 @@ HOLE_BYTES = 16  # holes end at a multiple of that
 
 
 class FakeClock:
-    """A clock that a test turns; both of its hands begin far from 0."""
+    """A clock that a test turns; both of its hands begin far from 0.
 
-    def __init__(self, now: float = 1000.0) -> None:
+    With `has_file_time` the time since the epoch is the real one, as that of real files is.
+    """
+
+    def __init__(self, now: float = 1000.0, *, has_file_time: bool = False) -> None:
         self.now = now
+        self.has_file_time = has_file_time
 
     def monotonic(self) -> float:
         return self.now
 
     def time(self) -> float:
-        return self.now + 1.7e9
+        return time.time() if self.has_file_time else self.now + 1.7e9
 
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
         self.now += 0.0 if event.is_set() else timeout_s

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import random
-import time
 from collections.abc import Iterable
 
 import fakes
@@ -23,8 +22,7 @@ class Host:
     ) -> None:
         self.directory = directory
         self.state = directory / ".state"
-        self.clock = fakes.FakeClock()
-        self.clock.time = time.time  # type: ignore[method-assign] -- as file times are
+        self.clock = fakes.FakeClock(has_file_time=True)
         self.files = system.OsFiles()
         self.destination = fakes.FakeDestination()
         self.letters: list[model.DeadLetter] = []
