@@ -163,10 +163,7 @@ def _shards_in(body: bytes, refused: Iterable[model.Refusal]) -> dict[str, int]:
     All 500 would take as long as everything else about an answer. Those that are tried again
     come first in a request, and would say too much of the shard that refused them.
     """
-    if b'"ShardId"' not in body:
-        found: collections.Counter[bytes] = collections.Counter()
-    else:
-        found = collections.Counter(_SHARD_ID.findall(body, max(0, len(body) - _SAMPLE_BYTES)))
+    found = collections.Counter(_SHARD_ID.findall(body, max(0, len(body) - _SAMPLE_BYTES)))
     share = min(1.0, _SAMPLE_BYTES / len(body))
     shards = {name.decode(): round(number / share) for name, number in found.items()}
     for one in refused:
