@@ -93,7 +93,7 @@ class Searcher:
         self._scanner = scanning.Scanner((), (), files, clock)
         self._judged: set[_Look] = set()  # what was compared, to no avail
         self._swept: dict[str, float] = {}  # by tail_id: when younger generations were taken in
-        self._taken_in: set[model.FileIdentity] = set()  # those generations
+        self._taken_in: set[tuple[model.FileIdentity, int]] = set()  # by mtime: what was found
         self._owned: set[model.FileIdentity] = set()  # generations that are a checkpoint's file
 
     def search(
@@ -143,6 +143,9 @@ class Searcher:
             result.findings += [its] if its else []
             self._sweep(one, its, candidates[one.checkpoint.tail_id], taken, result)
         result.findings += others
+        for finding in result.findings:
+            seen = finding.decision.sightings[0]
+            self._taken_in.add((seen.identity, seen.mtime_ns))
         return result
 
     def _sweep(
@@ -159,19 +162,19 @@ class Searcher:
         if result.is_clean and not is_known:  # what was found may be lost again
             self._swept.setdefault(tail_id, self._clock.time())
         for sighting in candidates:
-            is_over = end_s is not None and (
-                sighting.identity in self._taken_in or sighting.mtime_ns / 1e9 >= end_s
-            )
+            is_over = end_s is not None and sighting.mtime_ns / 1e9 >= end_s
+            # Its row, by which it would be known, may have gone on in another file.
+            is_over = is_over or (sighting.identity, sighting.mtime_ns) in self._taken_in
             if sighting.identity not in taken and not is_over and _is_younger(sighting, one, its):
                 taken.add(sighting.identity)
-                self._taken_in.add(sighting.identity)
                 start = tracking.Start((sighting,), is_first_scan=False)
                 result.findings.append(Finding(start, one, is_its=False))
 
-    def retry(self) -> None:
-        """Look again for the younger generations of all lost files: one is not open yet."""
+    def retry(self, finding: Finding) -> None:
+        """Look again for the younger generations of all lost files: this one is not open yet."""
+        seen = finding.decision.sightings[0]
         self._swept.clear()
-        self._taken_in.clear()
+        self._taken_in.discard((seen.identity, seen.mtime_ns))
 
     def _candidates(
         self,

@@ -117,7 +117,7 @@ class Recovery:
                 continue
             one = self._take_in(finding, now)
             if one is None:
-                self._searcher.retry()
+                self._searcher.retry(finding)
                 # What was found is not given up, but for an archive that nobody here can read.
                 is_clean = self._is_unreadable(finding) and is_clean
             else:
