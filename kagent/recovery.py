@@ -310,7 +310,7 @@ class Recovery:
 
     def _look_for_copies(self, now: float) -> bool:
         """Let what was truncated go on in new files; return whether each could be looked at."""
-        is_clean = True
+        is_clean = not self._opener.is_verifying  # nothing is given up that an archive may hold
         if self._tails.truncated or self.missing:
             self._tails.wake_grown(now)  # nothing is given up by sizes that were seen before
         for one in list(self._tails.busy.values()):
@@ -323,6 +323,7 @@ class Recovery:
                 is_clean = is_clean and answer is not None
                 if answer is not None and isinstance(answer.decision, tracking.Resume):
                     self._go_on_in(one, answer.decision, now)
+            is_clean = is_clean and not one.is_packed  # the search leaves it out while it is open
         return is_clean
 
     def may_read(self, one: tail.Tail, now: float) -> bool:
