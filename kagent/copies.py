@@ -53,7 +53,7 @@ class Copies:
         self._truncated = truncated
         self._heads: list[tuple[bytes, str]] = []  # sorted
         self._known: set[str] = set()
-        self._unreadable: list[str] = []
+        self._undecided: list[str] = []
         self.is_pending = False  # the last answer waits for a piece to be decompressed
 
     def note(self, one: tail.Tail) -> None:
@@ -69,14 +69,14 @@ class Copies:
         self,
         one: tail.Tail,
         rows: kept.Rows,
-        is_there: Callable[[model.Checkpoint], bool],
+        is_there: Callable[[model.Checkpoint], bool | None],
     ) -> Answer | None:
         """Return what a file that nothing was read of may be a copy of; None: ask again.
 
         Args:
             one: The file.
             rows: Checkpoints that no tail holds.
-            is_there: Whether the file of such a checkpoint is where it was.
+            is_there: Whether the file of such a checkpoint is where it was; None: not known yet.
 
         Raises:
             SourceTruncatedError: a source is not what it was; ask again when that is settled.
@@ -85,11 +85,11 @@ class Copies:
         assert one.handle is not None
         size = one.size
         head = one.read_head(min(size, model.FINGERPRINT_BYTES_MAX))
-        self._unreadable.clear()
+        self._undecided.clear()
         self.is_pending = False
         sources = [*self._open_sources(one, head), *self._kept_sources(one, head, rows, is_there)]
-        if self._unreadable:
-            return Answer(tracking.Hold(tuple(self._unreadable)))
+        if self._undecided:
+            return Answer(tracking.Hold(tuple(self._undecided)))
         if not sources:
             return Answer(None, self._short_sources(one))
         evidence = {}
@@ -147,7 +147,7 @@ class Copies:
             except tail.TruncatedError:
                 raise SourceTruncatedError(source) from None
             except OSError:
-                self._unreadable.append(source.tail_id)  # said where it is read
+                self._undecided.append(source.tail_id)  # said where it is read
                 continue
             yield tracking.Source(facts, is_gone=False)
 
@@ -156,7 +156,7 @@ class Copies:
         one: tail.Tail,
         head: bytes,
         rows: kept.Rows,
-        is_there: Callable[[model.Checkpoint], bool],
+        is_there: Callable[[model.Checkpoint], bool | None],
     ) -> Iterator[tracking.Source]:
         if len(head) < model.FINGERPRINT_BYTES_MAX:
             return
@@ -164,7 +164,11 @@ class Copies:
             if row.offset >= model.FINGERPRINT_BYTES_MAX and self._is_near(
                 one.paths + one.former_paths, row.paths
             ):
-                yield tracking.Source(row, is_gone=not is_there(row))
+                is_known_there = is_there(row)
+                if is_known_there is None:
+                    self._undecided.append(row.tail_id)
+                else:
+                    yield tracking.Source(row, is_gone=not is_known_there)
 
     def _short_sources(self, one: tail.Tail) -> list[str]:
         """Return truncated tails that the file begins like, of which too little was read."""

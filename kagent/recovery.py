@@ -45,6 +45,7 @@ class _Missing:
     since: float
     wait_s: float  # until it is given up
     scans: int = 0
+    is_sought: bool = False  # its generations were looked at, or for long enough
 
 
 class Recovery:
@@ -109,6 +110,9 @@ class Recovery:
         files += self._unproven + self._went_on
         files.sort(key=lambda one: one.checkpoint.mtime_ns)
         search = self._searcher.search(files, self._is_ours, self._rows.located)
+        for missing in self.missing.values():
+            is_looked_at = search.is_clean and missing.scans > 1
+            missing.is_sought |= is_looked_at or now - missing.since >= copies.HOLD_S / 2
         after = ""
         self._unreadable.clear()
         for finding in search.findings:
@@ -322,7 +326,8 @@ class Recovery:
                 answer = self._ask(one, now)
                 is_clean = is_clean and answer is not None
                 if answer is not None and isinstance(answer.decision, tracking.Resume):
-                    self._go_on_in(one, answer.decision, now)
+                    if not _may_grow(one, answer.decision, now):
+                        self._go_on_in(one, answer.decision, now)
             is_clean = is_clean and not one.is_packed  # the search leaves it out while it is open
         return is_clean
 
@@ -337,11 +342,12 @@ class Recovery:
         if answer is None:
             self.goes_on = self.goes_on or self._copies.is_pending
             return False
-        if isinstance(answer.decision, tracking.Resume):
-            self._go_on_in(one, answer.decision, now)
+        decision = answer.decision
+        if isinstance(decision, tracking.Resume) and not _may_grow(one, decision, now):
+            self._go_on_in(one, decision, now)
             return False
-        if isinstance(answer.decision, tracking.Hold) and not self._is_hold_over(
-            one, answer.decision, now
+        if isinstance(decision, tracking.Resume) or (
+            isinstance(decision, tracking.Hold) and not self._is_hold_over(one, decision, now)
         ):
             one.held = now
             return False
@@ -362,7 +368,7 @@ class Recovery:
         while True:
             try:
                 answer = self._tails.guard(
-                    one, lambda: self._copies.ask(one, self._rows, self._is_there), now
+                    one, lambda: self._copies.ask(one, self._rows, self._may_be_there), now
                 )
             except copies.SourceTruncatedError as error:
                 self._tails.truncate(error.source, now)
@@ -423,6 +429,17 @@ class Recovery:
             and row.identity not in self._tails.by_identity
         )
 
+    def _may_be_there(self, row: model.Checkpoint) -> bool | None:
+        """Return whether the file of a checkpoint is there; None: it is being looked for.
+
+        One that no scan sees may only have a name that the patterns do not match.
+        """
+        missing = self.missing.get(row.tail_id)
+        is_sought = missing is not None and missing.is_sought
+        if self._is_there(row) or row.is_done or row.was_unlinked or is_sought:
+            return self._is_there(row)
+        return None
+
     def _is_ours(self, identity: model.FileIdentity) -> bool:
         """Return whether a file is open, or is read as the flow's patterns match its path."""
         is_seen = identity in self.seen and not self._resting.is_left_out(identity)
@@ -466,3 +483,9 @@ class Recovery:
     def note_read(self, one: tail.Tail) -> None:
         """Take in a tail of which something was read."""
         self._copies.note(one)
+
+
+def _may_grow(one: tail.Tail, decision: tracking.Resume, now: float) -> bool:
+    """Return whether a copy that ends before its source did may be one that is being made."""
+    is_short = decision.is_rolled_back and one.size < decision.checkpoint.offset
+    return is_short and now - one.grown < copies.HOLD_S
