@@ -74,6 +74,7 @@ class Recovery:
         self.missing: dict[str, _Missing] = {}  # rows whose files no scan sees, by tail_id
         self._unproven: list[lost.LostFile] = []  # resumed at 0: they may be other files now
         self._went_on: list[lost.LostFile] = []  # in a copy: another one may be the right one
+        self._parts: dict[str, str] = {}  # by tail_id: the tail of a copy that ended before it did
         # By tail_id: archives that may hold the rest of lost files, and why they cannot be read.
         self._unreadable: dict[str, list[str]] = {}
         self.seen: Collection[model.FileIdentity] = ()  # every file that scans saw
@@ -115,11 +116,15 @@ class Recovery:
             missing.is_sought |= is_looked_at or now - missing.since >= copies.HOLD_S / 2
         after = ""
         self._unreadable.clear()
+        lost_ids = {one.checkpoint.tail_id for one in files}
+        self._parts = {one: part for one, part in self._parts.items() if one in lost_ids}
         for finding in search.findings:
-            if finding.is_other:
+            if finding.is_other or (_is_part(finding) and self._part_of(finding)):
                 is_clean = self._take_in_other(finding, now) and is_clean
                 continue
             one = self._take_in(finding, now)
+            if one is not None and _is_part(finding):
+                self._parts[finding.lost.checkpoint.tail_id] = one.tail_id
             if one is None:
                 self._searcher.retry(finding)
                 # What was found is not given up, but for an archive that nobody here can read.
@@ -201,12 +206,11 @@ class Recovery:
 
     def _take_in_other(self, finding: lost.Finding, now: float) -> bool:
         """Read on in one more file that continues a lost one; return whether all is read of it."""
-        tail_id, seen = finding.lost.checkpoint.tail_id, finding.decision.sightings
-        went_on = [one for one in self._went_on if one.checkpoint.tail_id == tail_id]
-        if not went_on:
+        seen, first_id = finding.decision.sightings, self._part_of(finding)
+        if not first_id:
             return False  # the first one could not be opened
-        first = self._tails.all.get(went_on[-1].went_on_in)
-        rest = self._rest_of(finding, first, now)
+        first = self._tails.all.get(first_id)
+        rest = self._rest_of(finding, first_id, now)
         if rest is None:
             return False
         if isinstance(rest, tracking.Resume) and rest.offset >= finding.size:
@@ -228,16 +232,26 @@ class Recovery:
             return False
         return True
 
+    def _part_of(self, finding: lost.Finding) -> str:
+        """Return the tail that reads what was found first of a lost file; empty if none does."""
+        tail_id = finding.lost.checkpoint.tail_id
+        went_on = [one.went_on_in for one in self._went_on if one.checkpoint.tail_id == tail_id]
+        return went_on[-1] if went_on else self._parts.get(tail_id, "")
+
     def _rest_of(
-        self, finding: lost.Finding, first: tail.Tail | None, now: float
+        self, finding: lost.Finding, first_id: str, now: float
     ) -> tracking.Start | tracking.Resume | None:
         """Return from where on a file holds what the first one does not; None: ask again."""
-        if first is None or first.handle is None:
-            return finding.decision
+        first, row = self._tails.all.get(first_id), self._rows.get(first_id)
         seen, size = finding.decision.sightings, finding.size
-        row = self._tails.guard(first, functools.partial(first.facts_below, size), now)
-        found = None if row is None else self._opener.gather(tracking.Probe(seen[0], row))
-        if row is None or found is None:
+        if first is not None and first.handle is not None:
+            row = self._tails.guard(first, functools.partial(first.facts_below, size), now)
+            if row is None:
+                return None
+        if row is None:
+            return finding.decision
+        found = self._opener.gather(tracking.Probe(seen[0], row))
+        if found is None:
             return None
         if found.fingerprint_holds and row.offset in found.frontiers_held:
             return tracking.Resume(seen, row, row.offset, (), is_rolled_back=True)
@@ -483,6 +497,12 @@ class Recovery:
     def note_read(self, one: tail.Tail) -> None:
         """Take in a tail of which something was read."""
         self._copies.note(one)
+
+
+def _is_part(finding: lost.Finding) -> bool:
+    """Return whether what was found ends before its source did."""
+    decision = finding.decision
+    return finding.is_its and isinstance(decision, tracking.Resume) and decision.is_rolled_back
 
 
 def _may_grow(one: tail.Tail, decision: tracking.Resume, now: float) -> bool:
