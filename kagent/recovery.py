@@ -506,6 +506,6 @@ def _is_part(finding: lost.Finding) -> bool:
 
 
 def _may_grow(one: tail.Tail, decision: tracking.Resume, now: float) -> bool:
-    """Return whether a copy that ends before its source did may be one that is being made."""
-    is_short = decision.is_rolled_back and one.size < decision.checkpoint.offset
+    """Return whether a copy that is shorter than its source was may be one that is being made."""
+    is_short = one.size < max(decision.checkpoint.size, decision.checkpoint.offset)
     return is_short and now - one.grown < copies.HOLD_S
