@@ -257,6 +257,13 @@ class FramedTruth(Truth):
             start = max(ends)
         return True
 
+    def check_row(self, row: model.Checkpoint) -> None:
+        """Take in that the next life may end a record where bytes begin that are settled."""
+        super().check_row(row)
+        if row.ranges:
+            for content in self._contents_of(row.tail_id):
+                content.cuts.update(one.start for one in row.ranges)
+
     def check_delivered(self, content: Content, end: int, what: str) -> None:
         if content not in self.abandoned:
             super().check_delivered(content, end, what)
