@@ -278,3 +278,25 @@ def test_archive_of_another_kind_is_never_taken_for_lines(
     assert sorted(lines) == sorted(rig.accepted)
     said = [one for one in caplog.messages if f"compressed by {form}, which kagent cannot" in one]
     assert len(said) == 2
+
+
+def test_nothing_is_given_up_before_an_archive_is_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that the pattern matches elsewhere, too, and that takes long: seed 204171."""
+    monkeypatch.setattr(unpack, "PIECE_BYTES", 100)
+    monkeypatch.setattr(unpack, "_BLOCK_BYTES", 50)
+    (tmp_path / "x").mkdir()
+    rig = Rig(tmp_path, paths=(f"{tmp_path}/*.log", f"{tmp_path}/x/*.log"), rotate_wait="10s")
+    lines = rig.write("x/a.log", 0, 30)
+    rig.go_on()
+
+    lines += rig.write("x/a.log", 30, 60)
+    archive = tmp_path / "x" / "a.log.gz"
+    archive.write_bytes(gzip.compress((tmp_path / "x" / "a.log").read_bytes(), 0))
+    os.link(archive, tmp_path / "b.log")
+    with open(tmp_path / "x" / "a.log", "ab") as file:
+        file.truncate(0)
+    rig.go_on(60.0)
+
+    assert lines == rig.accepted

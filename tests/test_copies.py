@@ -265,3 +265,62 @@ def test_longer_copy_is_read_on_behind_the_shorter_one(tmp_path: Path) -> None:
 
     assert set(lines) == set(rig.accepted)
     assert len(rig.accepted) <= len(lines) + 10
+
+
+def test_copy_that_is_being_made_is_not_taken_for_one_that_ended(tmp_path: Path) -> None:
+    """It is shorter than its source was, which has another copy: simulation, seed 205103."""
+    rig = Rig(tmp_path)
+    lines = []
+    for at in range(0, 30, 5):
+        lines += rig.write("a.log", at, at + 5)
+        rig.go_on()
+
+    whole = (tmp_path / "a.log").read_bytes()
+    (tmp_path / "a-1.log").write_bytes(whole[:1500])
+    copy_and_truncate(rig, "a.log", "a-2.log")
+    lines += rig.write("a.log", 30, 31)
+    rig.go_on(30.0)
+    copy_and_truncate(rig, "a-2.log", "a-1.log")
+    rig.go_on(70.0)
+
+    assert lines == rig.accepted
+
+
+def test_archive_of_a_copy_that_ended_early_is_not_read_again(tmp_path: Path) -> None:
+    """A copier that gave up, then gzip on what it left: simulation, seed 208807."""
+    rig = Rig(tmp_path)
+    lines = []
+    for at in range(0, 30, 5):
+        lines += rig.write("a.log", at, at + 5)
+        rig.go_on()
+    part = (tmp_path / "a.log").read_bytes()[:1800]
+
+    with open(tmp_path / "a.log", "ab") as file:
+        file.truncate(0)
+    (tmp_path / "a.log.1").write_bytes(part)
+    rig.go_on(8.0)
+    once = rig.accepted.copy()
+    (tmp_path / "a.log.1.gz").write_bytes(gzip.compress(part))
+    os.unlink(tmp_path / "a.log.1")
+    rig.go_on(30.0)
+
+    assert set(lines) == set(once)
+    assert once == rig.accepted
+
+
+def test_file_is_not_gone_before_its_other_names_were_looked_at(tmp_path: Path) -> None:
+    """Renamed while kagent was down, and a copy that others write on in: seed 207697."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    rig.kill()
+    lines += rig.write("a.log", 30, 60)
+    shutil.copyfile(tmp_path / "a.log", tmp_path / "b.log")
+    copied = lines + rig.write("b.log", 100, 110)
+    lines += rig.write("a.log", 60, 70)
+    os.rename(tmp_path / "a.log", tmp_path / "a.log.1")
+    rig.begin()
+    rig.go_on(70.0)
+
+    assert sorted(lines + copied) == sorted(rig.accepted)

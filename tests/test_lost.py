@@ -398,3 +398,28 @@ def test_copy_with_the_inode_of_the_old_file_does_not_hide_its_archive(tmp_path:
     rig.go_on(30.0)
 
     assert sorted(lines) == sorted(rig.accepted)
+
+
+def test_archive_that_went_on_in_another_one_is_taken_in_once(tmp_path: Path) -> None:
+    """One file compressed twice, beside one that cannot be opened once: seed 100765."""
+    files = _UnreadableHeads()
+    rig = Rig(tmp_path, files, rotate_wait="10s")
+    rig.clock.has_file_time = True
+    rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    rig.kill()
+    os.rename(tmp_path / "a.log", tmp_path / "elsewhere")  # its inode is not given again
+    lines = rig.write("other", 100, 140)
+    data = (tmp_path / "other").read_bytes()
+    (tmp_path / "a.log.2.gz").write_bytes(gzip.compress(data[:3000]))
+    (tmp_path / "a.log.1.gz").write_bytes(gzip.compress(data))
+    rig.begin()
+    rig.go_on(30.0)
+    late = rig.write("other", 200, 205)
+    (tmp_path / "a.log.3.gz").write_bytes(gzip.compress(b"".join(late)))
+    os.utime(tmp_path / "a.log.3.gz", ns=(0, os.stat(tmp_path / "a.log.1.gz").st_mtime_ns))
+    files.failures = 1
+    rig.go_on(90.0)
+
+    assert lines + late == rig.accepted[30:]
