@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from kagent import generations, model, opening, patterns, scanning, tracking
@@ -36,9 +37,8 @@ class LostFile:
     """What is looked for: what its generation must hold.
 
     What is shorter than `known_end` does not continue it whole. `is_open`: its file is there, but
-    too little of it was read, so that it may be another one by now: only younger generations are
-    looked for, once. `went_on_in`: the tail that goes on in the first that was found; others
-    that continue it as well are looked for, once.
+    may be another one by now, as too little of it was read: only younger generations are looked
+    for, once. `went_on_in`: the tail that goes on in what was found; others are looked for, once.
     """
 
     checkpoint: model.Checkpoint
@@ -143,9 +143,7 @@ class Searcher:
             result.findings += [its] if its else []
             self._sweep(one, its, candidates[one.checkpoint.tail_id], taken, result)
         result.findings += others
-        for finding in result.findings:
-            seen = finding.decision.sightings[0]
-            self._taken_in.add((seen.identity, seen.mtime_ns))
+        self._taken_in.update(map(_seen_as, result.findings))
         return result
 
     def _sweep(
@@ -158,13 +156,13 @@ class Searcher:
     ) -> None:
         """Take in unknown younger generations; later only what was moved since, and each once."""
         tail_id, is_known = one.checkpoint.tail_id, its is not None or one.is_open
-        end_s = None if is_known else self._swept.get(tail_id)
+        end_s = math.inf if is_known else self._swept.get(tail_id, math.inf)
         if result.is_clean and not is_known:  # what was found may be lost again
             self._swept.setdefault(tail_id, self._clock.time())
         for sighting in candidates:
-            is_over = end_s is not None and sighting.mtime_ns / 1e9 >= end_s
             # Its row, by which it would be known, may have gone on in another file.
-            is_over = is_over or (sighting.identity, sighting.mtime_ns) in self._taken_in
+            is_over = (sighting.identity, sighting.mtime_ns) in self._taken_in
+            is_over |= sighting.mtime_ns / 1e9 >= end_s
             if sighting.identity not in taken and not is_over and _is_younger(sighting, one, its):
                 taken.add(sighting.identity)
                 start = tracking.Start((sighting,), is_first_scan=False)
@@ -172,9 +170,8 @@ class Searcher:
 
     def retry(self, finding: Finding) -> None:
         """Look again for the younger generations of all lost files: this one is not open yet."""
-        seen = finding.decision.sightings[0]
         self._swept.clear()
-        self._taken_in.discard((seen.identity, seen.mtime_ns))
+        self._taken_in.discard(_seen_as(finding))
 
     def _candidates(
         self,
@@ -221,7 +218,7 @@ class Searcher:
         by_id = {one.checkpoint.tail_id: one for one in lost if not one.went_on_in}
         sightings = {one.identity: one for several in candidates.values() for one in several}
         found: dict[str, Finding] = {}
-        self._owned = set()
+        self._owned.clear()
         for sighting in sightings.values():
             matches = []
             for row in located(sighting.identity):
@@ -275,19 +272,19 @@ class Searcher:
             rank = (is_whole, isinstance(decision, tracking.Resume), sighting.mtime_ns)
             size = sighting.size if proof is None or proof.size is None else proof.size
             matches.append((rank, Finding(decision, one, is_its=True, size=size)))
-        matches.sort(key=lambda item: item[0], reverse=True)
-        return [finding for _, finding in matches]
+        return [one for _, one in sorted(matches, key=lambda item: item[0], reverse=True)]
 
 
 def _may_be_the_copy(one: Finding) -> bool:
-    """Return whether a generation may be a lost file's copy although another one was found.
-
-    It continues the file whole, and was written when nothing more was read of that.
-    """
+    """Return whether what continues a lost file whole, and is not older, may be its copy, too."""
     decision, row = one.decision, one.lost.checkpoint
     is_whole = not (isinstance(decision, tracking.Resume) and decision.is_rolled_back)
     one.is_its, one.is_other = False, True
     return is_whole and decision.sightings[0].mtime_ns >= row.mtime_ns
+
+
+def _seen_as(finding: Finding) -> tuple[model.FileIdentity, int]:
+    return finding.decision.sightings[0].identity, finding.decision.sightings[0].mtime_ns
 
 
 def _age(sighting: model.Sighting) -> tuple[int, str]:

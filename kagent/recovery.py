@@ -18,6 +18,7 @@ from kagent import (
     discovery,
     generations,
     kept,
+    losses,
     lost,
     model,
     opening,
@@ -34,7 +35,6 @@ from kagent import (
 LOST_WAIT_S = 3600.0  # how long a file that is missing at start-up is looked for
 ASK_AGAIN_S = 1.0  # what is held is asked again after so long
 
-_log = logging.getLogger("kagent.flow")
 _Open = Callable[[tracking.Start | tracking.Resume, float], tail.Tail | None]
 
 
@@ -67,7 +67,7 @@ class Recovery:
         open_: _Open,
     ) -> None:
         """Look for nothing yet."""
-        self.abandoned_bytes = 0
+        self.losses = losses.Losses(flow, tails_)
         self.is_scanned = False  # a scan was done: what is missing from now on was there
         self.goes_on = False  # something that takes several reads is not at its end yet
         self.doubtful: dict[str, None] = {}  # rows whose files may be missing
@@ -75,8 +75,6 @@ class Recovery:
         self._unproven: list[lost.LostFile] = []  # resumed at 0: they may be other files now
         self._went_on: list[lost.LostFile] = []  # in a copy: another one may be the right one
         self._parts: dict[str, str] = {}  # by tail_id: the tail of a copy that ended before it did
-        # By tail_id: archives that may hold the rest of lost files, and why they cannot be read.
-        self._unreadable: dict[str, list[str]] = {}
         self.seen: Collection[model.FileIdentity] = ()  # every file that scans saw
         self.seen_at = sightings.Sightings()
         rotated = generations.Rotated.of(source.rotated)
@@ -115,7 +113,7 @@ class Recovery:
             is_looked_at = search.is_clean and missing.scans > 1
             missing.is_sought |= is_looked_at or now - missing.since >= copies.HOLD_S / 2
         after = ""
-        self._unreadable.clear()
+        self.losses.unreadable.clear()
         lost_ids = {one.checkpoint.tail_id for one in files}
         self._parts = {one: part for one, part in self._parts.items() if one in lost_ids}
         for finding in search.findings:
@@ -138,6 +136,7 @@ class Recovery:
             self._unproven.clear()
             self._went_on.clear()
             self._give_up(now)
+            self.losses.count_short(now)
 
     def _note_missing(
         self, scan: scanning.ScanResult, inherited: Collection[str], now: float
@@ -170,6 +169,7 @@ class Recovery:
             if found is None:
                 copy.close()
             return found
+        seen_bytes = self.losses.seen_of(source)
         one = self._open(decision, now)
         if one is None:
             return None
@@ -181,6 +181,8 @@ class Recovery:
         if not finding.is_its:
             self._spend_likeliest(one)
             return one
+        if not _is_part(finding):
+            self.losses.note_short(one, seen_bytes)
         if isinstance(decision, tracking.Start):
             one.is_known = True
             self._spend(source.tail_id)
@@ -192,7 +194,7 @@ class Recovery:
         sighting = finding.decision.sightings[0]
         fault = self._opener.fault_of(sighting)
         if fault:
-            known = self._unreadable.setdefault(finding.lost.checkpoint.tail_id, [])
+            known = self.losses.unreadable.setdefault(finding.lost.checkpoint.tail_id, [])
             known.append(f"{options.printable(sighting.path)}, which {fault}")
         return fault != ""
 
@@ -220,16 +222,20 @@ class Recovery:
             return False
         self._leave(copy, finding.lost.checkpoint.paths, now)
         copy.is_known = True
+        one: tail.Tail | None = copy
         if isinstance(rest, tracking.Start):
             self._tails.add(copy)
             self._tails.say(logging.INFO, "copy found", copy, f"position=0 size={copy.size}")
-            return True
-        # Its row may say no more than that what is settled is settled.
-        offset = min(rest.offset, rest.offset if first is None else first.ledger.low)
-        resume = dataclasses.replace(rest, offset=offset, ranges=(), is_rolled_back=True)
-        if self._go_on_in(copy, resume, now) is None:
+        else:
+            # Its row may say no more than that what is settled is settled.
+            offset = min(rest.offset, rest.offset if first is None else first.ledger.low)
+            resume = dataclasses.replace(rest, offset=offset, ranges=(), is_rolled_back=True)
+            one = self._go_on_in(copy, resume, now)
+        if one is None:
             copy.close()
             return False
+        if first is not None and one.size > first.size:
+            self.losses.hand_on(first, one)
         return True
 
     def _part_of(self, finding: lost.Finding) -> str:
@@ -295,36 +301,13 @@ class Recovery:
         """Look no more for what was not found for so long, and say which bytes are lost."""
         for one in list(self._tails.truncated.values()):
             if not one.is_spent and now - one.left >= self._rotate_wait_s:
-                self._abandon(one.paths, one.position, one.lost_bytes, one.tail_id)
+                self.losses.abandon(one.paths, one.position, one.lost_bytes, one.tail_id)
                 self._spend(one.tail_id)
         for tail_id, missing in list(self.missing.items()):
             row = self._rows.get(tail_id)  # none if it was found in this scan
             if row is not None and now - missing.since >= missing.wait_s:
-                self._abandon(row.paths, row.offset, row.size - row.offset, tail_id)
+                self.losses.abandon(row.paths, row.offset, row.size - row.offset, tail_id)
                 self._spend(tail_id)
-
-    def _abandon(self, paths: tuple[str, ...], offset: int, count: int, tail_id: str) -> None:
-        """Say what is lost, and of which archives that nobody here can read that may not be so."""
-        path, archives = options.printable(paths[0]), self._unreadable.get(tail_id, [])
-        if count > 0:
-            self.abandoned_bytes += count
-            _log.error(
-                "bytes lost flow=%s path=%s offset=%d bytes=%d; the file was truncated or deleted "
-                "before they were read, and no copy of them was found%s",
-                self._flow,
-                path,
-                offset,
-                count,
-                " that can be read" if archives else "",
-            )
-        for archive in archives:
-            _log.error(
-                "generation not read flow=%s path=%s offset=%d; what followed may be in %s",
-                self._flow,
-                path,
-                offset,
-                archive,
-            )
 
     def _look_for_copies(self, now: float) -> bool:
         """Let what was truncated go on in new files; return whether each could be looked at."""
@@ -339,9 +322,9 @@ class Recovery:
             if one.asked != (one.size, self._tails.upheavals):
                 answer = self._ask(one, now)
                 is_clean = is_clean and answer is not None
-                if answer is not None and isinstance(answer.decision, tracking.Resume):
-                    if not _may_grow(one, answer.decision, now):
-                        self._go_on_in(one, answer.decision, now)
+                decision = None if answer is None else answer.decision
+                if isinstance(decision, tracking.Resume) and not _may_grow(one, decision, now):
+                    self._go_on_in(one, decision, now)
             is_clean = is_clean and not one.is_packed  # the search leaves it out while it is open
         return is_clean
 
@@ -368,6 +351,7 @@ class Recovery:
         one.is_known = True
         for tail_id in answer.alike:
             source = self._tails.all[tail_id]
+            self.losses.note_short(one, self.losses.seen_of(source.row))
             self._note_went_on(lost.LostFile(source.facts(), source.known_end), one)
             self._spend(tail_id)
         if one.is_packed and one.state == "followed" and not self._reads_compressed:
@@ -408,7 +392,7 @@ class Recovery:
         """Let the source of a copy go on in it; None if the copy cannot be read now."""
         row = decision.checkpoint
         live = self._tails.all.get(row.tail_id)
-        source = lost.LostFile(row)
+        source, seen_bytes = lost.LostFile(row), self.losses.seen_of(row)
         if live is not None and not decision.is_rolled_back:
             source = dataclasses.replace(source, known_end=live.known_end)
             live.move_to(copy)
@@ -430,6 +414,7 @@ class Recovery:
         self._tails.add(one)
         if not decision.is_rolled_back:
             self._note_went_on(source, one)
+            self.losses.note_short(one, seen_bytes)
         self._tails.say(
             logging.INFO, "copy found", one, f"position={one.position} size={one.size}"
         )
@@ -491,8 +476,10 @@ class Recovery:
         if one.is_unproven or (is_short and (is_renamed or one.size < row.size)):
             one.mtime_saved = row.mtime_ns if one.tail_id == row.tail_id else None
             self._unproven.append(lost.LostFile(row, is_open=True))
-        elif is_renamed:
+            return
+        if is_renamed:
             self._note_went_on(lost.LostFile(row), one)
+        self.losses.note_short(one, row.size)
 
     def note_read(self, one: tail.Tail) -> None:
         """Take in a tail of which something was read."""

@@ -144,7 +144,7 @@ class Roster:
     @property
     def abandoned_bytes(self) -> int:
         """Bytes that were given up: they are nowhere any more."""
-        return self._recovery.abandoned_bytes
+        return self._recovery.losses.abandoned_bytes
 
     @property
     def is_scanned(self) -> bool:

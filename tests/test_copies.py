@@ -324,3 +324,33 @@ def test_file_is_not_gone_before_its_other_names_were_looked_at(tmp_path: Path) 
     rig.go_on(70.0)
 
     assert sorted(lines + copied) == sorted(rig.accepted)
+
+
+@pytest.mark.parametrize(
+    ("size", "copy"),
+    [(5, "a.log.1"), (30, "a.log.1"), (30, "a-1.log")],
+    ids=["few bytes", "many bytes", "inside the pattern"],
+)
+@pytest.mark.parametrize("is_down", [False, True], ids=["running", "down"])
+def test_what_the_copy_does_not_hold_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int, copy: str, *, is_down: bool
+) -> None:
+    """Copytruncate's own race: it was seen, and the rotator destroyed it; it is counted."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, size)
+    with open(tmp_path / "a.log", "ab") as file:
+        file.write(b"half a line")
+    rig.go_on()
+
+    if is_down:
+        rig.stop()
+    copy_and_truncate(rig, "a.log", copy)
+    os.truncate(tmp_path / copy, 100 * size + 4)
+    if is_down:
+        rig.begin()
+    rig.go_on(200.0)
+
+    assert lines == [line for line in rig.accepted if line in lines][-size:]
+    said = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
+    assert [f"offset={100 * size + 4} bytes=7" in one for one in said] == [True]
+    assert rig.flow.counters.abandoned_bytes == 7

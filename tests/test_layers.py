@@ -78,6 +78,7 @@ LAYERS = {
     "shipped": 3,
     "copies": 3,
     "retired": 3,
+    "losses": 3,
     "lost": 3,
     "tails": 3,
     "endings": 3,
@@ -128,6 +129,9 @@ WITHIN_A_LAYER = {
     ("recovery", "tails"): "a tail goes on in what is found",
     ("recovery", "opening"): "what is found is opened as other files are",
     ("recovery", "copies"): "what a new file is a copy of is asked before it is read",
+    ("recovery", "losses"): "what was not found is counted and said",
+    ("losses", "copies"): "a copy stands still for as long as one is held",
+    ("losses", "tails"): "what a copy does not hold is counted when it stands still",
     ("recovery", "lost"): "what became of a file is looked for at each scan",
     ("recovery", "retired"): "what was let go comes back when it grows",
     ("unpack", "content"): "one table of formats, one way to open a stream",
@@ -164,7 +168,7 @@ ENGINE = {
     "kpl",
     "values", "burying", "keys", "spread", "preprocessing", "userpattern", "patternparts",
     "kept", "copies", "lost", "generations", "retired", "unpack",
-    "tails", "endings", "recovery",
+    "tails", "endings", "losses", "recovery",
 }  # fmt: skip
 WORLDLY = {
     "asyncio", "fcntl", "glob", "mmap", "pathlib", "select", "shutil", "signal", "socket",
