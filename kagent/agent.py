@@ -23,6 +23,7 @@ from kagent import (
     deadletter,
     errors,
     hangs,
+    logs,
     metrics,
     report,
     sdnotify,
@@ -136,7 +137,7 @@ class Agent:
         for label, delta in self._flows.take_deltas():
             self._service.add(label, delta)
         for name, facts in self._service.take_facts():
-            _log.info("%s", report.facts_line(name, facts))
+            logs.of_flow(name).info("%s", report.facts_line(name, facts))
             self._flows.tell(name, facts)
         if self._clock.monotonic() - self._progressed_at >= PROGRESS_S:
             self._say_progress()
@@ -207,7 +208,7 @@ class Agent:
         for name, condition in self._flows.conditions.items():
             if condition.counts != self._progress.get(name):
                 self._progress[name] = condition.counts
-                _log.info("%s", report.progress_line(name, condition))
+                logs.of_flow(name).info("%s", report.progress_line(name, condition))
 
 
 def _refuse_what_needs_a_restart(path: str, was: config.Config, loaded: config.Config) -> None:

@@ -52,6 +52,11 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(clean).decode()
 
 
+def of_flow(name: str) -> logging.Logger:
+    """Return the logger of every line that says `flow=NAME`: each flow has one, and a level."""
+    return logging.getLogger(f"kagent.flow.{name}")
+
+
 def configure(level: str, form: Literal["text", "json"], environ: Mapping[str, str]) -> None:
     """Send kagent's log lines to stderr, and nothing else there.
 

@@ -18,6 +18,7 @@ from kagent import (
     discovery,
     generations,
     kept,
+    logs,
     lost,
     model,
     opening,
@@ -34,7 +35,6 @@ from kagent import (
 LOST_WAIT_S = 3600.0  # how long a file that is missing at start-up is looked for
 ASK_AGAIN_S = 1.0  # what is held is asked again after so long
 
-_log = logging.getLogger("kagent.flow")
 _Open = Callable[[tracking.Start | tracking.Resume, float], tail.Tail | None]
 
 
@@ -290,7 +290,7 @@ class Recovery:
         path, archives = options.printable(paths[0]), self._unreadable.get(tail_id, [])
         if count > 0:
             self.abandoned_bytes += count
-            _log.error(
+            logs.of_flow(self._flow).error(
                 "bytes lost flow=%s path=%s offset=%d bytes=%d; the file was truncated or deleted "
                 "before they were read, and no copy of them was found%s",
                 self._flow,
@@ -300,7 +300,7 @@ class Recovery:
                 " that can be read" if archives else "",
             )
         for archive in archives:
-            _log.error(
+            logs.of_flow(self._flow).error(
                 "generation not read flow=%s path=%s offset=%d; what followed may be in %s",
                 self._flow,
                 path,
