@@ -119,6 +119,7 @@ class SenderPool:
             receipt = model.Receipt(batch, setback=setback, is_ambiguous=True)
         receipt.submitted = submitted
         receipt.received = self._clock.monotonic()
+        self._say(receipt)
         return receipt
 
     def _give_back(self, batch: model.Batch) -> None:
@@ -129,6 +130,18 @@ class SenderPool:
     def _report(self, receipt: model.Receipt) -> None:
         self._reports.put(receipt)
         self._wake.set()
+
+    def _say(self, receipt: model.Receipt) -> None:
+        setback = receipt.setback
+        self._log.debug(
+            "call ended flow=%s records=%d bytes=%d refused=%d ms=%.0f error=%s",
+            self._name,
+            len(receipt.batch.records),
+            receipt.batch.size_bytes,
+            len(receipt.refused),
+            1000 * (receipt.received - receipt.submitted),
+            setback.code if setback else "none",
+        )
 
     def _log_bug(self, error: Exception) -> None:
         kind = type(error).__name__
