@@ -165,8 +165,10 @@ class Agent:
         try:
             loaded = config.load(self._path, self._environ)
             _refuse_what_needs_a_restart(self._path, self._config, loaded)
+            self._set_log(loaded)  # before a new flow says that it opens its files
             ended = self._flows.replace(loaded, self._ping)
         except (errors.ConfigError, errors.CheckpointError, TimeoutError, OSError) as error:
+            self._set_log(self._config)
             _log.error("reload refused config=%s; the old one runs on\n%s", self._path, error)
         else:
             self._config = loaded
@@ -174,6 +176,9 @@ class Agent:
             flows = len(loaded.flows)
             _log.info("reloaded config=%s flows=%d changed=%d", self._path, flows, ended)
         self._notify.ready(self._status())
+
+    def _set_log(self, loaded: config.Config) -> None:
+        logs.configure(loaded.log, [one.name for one in loaded.flows], self._environ)
 
     def _stop(self) -> bool:
         self._notify.stopping("waiting for answers under way")
@@ -216,7 +221,7 @@ def _refuse_what_needs_a_restart(path: str, was: config.Config, loaded: config.C
     was_metrics = was.metrics.model_copy(update={"cloudwatch": cloudwatch})  # aws may change
     problems = [
         errors.Problem(path, 0, 0, key, "cannot change while running", "Restart kagent.")
-        for key in ("state_dir", "dead_letter", "checkpoint", "metrics", "log")
+        for key in ("state_dir", "dead_letter", "checkpoint", "metrics")
         if getattr(loaded, key) != (was_metrics if key == "metrics" else getattr(was, key))
     ]
     if problems:

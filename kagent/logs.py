@@ -25,7 +25,7 @@ class LevelOptions(options.Options):
     """The least level of each flow; `level: debug` is short for `{default: debug}`."""
 
     model_config = pydantic.ConfigDict(
-        extra="allow",  # names of flows, which `config.relations` knows
+        extra="allow",  # names of flows, checked where flows are known
         json_schema_extra={
             options.EXPECTED_KEY: f"one of {', '.join(map(repr, LEVELS))}, or a mapping"
         },
