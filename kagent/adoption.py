@@ -19,12 +19,9 @@ Beginning with nothing where a flow was meant to go on would ship files again, o
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Sequence
 
-from kagent import checkpoint, config, errors, roster
-
-_log = logging.getLogger("kagent.agent")
+from kagent import checkpoint, config, errors, logs, roster
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,7 +75,9 @@ def carry_out(found: Plan, loaded: config.Config, store: checkpoint.CheckpointSt
         store.forget(new)
         store.adopt(old, new)
         known.add(new)
-        _log.info("flow renamed flow=%s was=%s; its checkpoints are adopted", new, old)
+        logs.of_flow(new).info(
+            "flow renamed flow=%s was=%s; its checkpoints are adopted", new, old
+        )
     for one in loaded.flows:
         if one.name not in known:
             store.forget(one.name)  # rows without a flow are nobody's: they must not be resumed

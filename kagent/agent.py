@@ -23,6 +23,7 @@ from kagent import (
     deadletter,
     errors,
     hangs,
+    logs,
     metrics,
     report,
     sdnotify,
@@ -136,7 +137,7 @@ class Agent:
         for label, delta in self._flows.take_deltas():
             self._service.add(label, delta)
         for name, facts in self._service.take_facts():
-            _log.info("%s", report.facts_line(name, facts))
+            logs.of_flow(name).info("%s", report.facts_line(name, facts))
             self._flows.tell(name, facts)
         if self._clock.monotonic() - self._progressed_at >= PROGRESS_S:
             self._say_progress()
@@ -164,8 +165,10 @@ class Agent:
         try:
             loaded = config.load(self._path, self._environ)
             _refuse_what_needs_a_restart(self._path, self._config, loaded)
+            self._set_log(loaded)  # before a new flow says that it opens its files
             ended = self._flows.replace(loaded, self._ping)
         except (errors.ConfigError, errors.CheckpointError, TimeoutError, OSError) as error:
+            self._set_log(self._config)
             _log.error("reload refused config=%s; the old one runs on\n%s", self._path, error)
         else:
             self._config = loaded
@@ -173,6 +176,9 @@ class Agent:
             flows = len(loaded.flows)
             _log.info("reloaded config=%s flows=%d changed=%d", self._path, flows, ended)
         self._notify.ready(self._status())
+
+    def _set_log(self, loaded: config.Config) -> None:
+        logs.configure(loaded.log, [one.name for one in loaded.flows], self._environ)
 
     def _stop(self) -> bool:
         self._notify.stopping("waiting for answers under way")
@@ -207,7 +213,7 @@ class Agent:
         for name, condition in self._flows.conditions.items():
             if condition.counts != self._progress.get(name):
                 self._progress[name] = condition.counts
-                _log.info("%s", report.progress_line(name, condition))
+                logs.of_flow(name).info("%s", report.progress_line(name, condition))
 
 
 def _refuse_what_needs_a_restart(path: str, was: config.Config, loaded: config.Config) -> None:
@@ -215,7 +221,7 @@ def _refuse_what_needs_a_restart(path: str, was: config.Config, loaded: config.C
     was_metrics = was.metrics.model_copy(update={"cloudwatch": cloudwatch})  # aws may change
     problems = [
         errors.Problem(path, 0, 0, key, "cannot change while running", "Restart kagent.")
-        for key in ("state_dir", "dead_letter", "checkpoint", "metrics", "log")
+        for key in ("state_dir", "dead_letter", "checkpoint", "metrics")
         if getattr(loaded, key) != (was_metrics if key == "metrics" else getattr(was, key))
     ]
     if problems:

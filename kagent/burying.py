@@ -6,15 +6,12 @@ was put aside: at once when the reason changes, then once a minute. Never says w
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
-from kagent import model, options
+from kagent import logs, model, options
 
 RETRY_S = 10.0
 SAY_AGAIN_S = 60.0
-
-_log = logging.getLogger("kagent.flow")
 
 
 class Burials:
@@ -90,7 +87,7 @@ class Burials:
         self._unsaid += 1
         if letter.reason == reason and now - at < SAY_AGAIN_S:
             return
-        _log.warning(
+        logs.of_flow(letter.flow).warning(
             "record dead-lettered flow=%s path=%s offset=%d bytes=%d reason=%s records=%d",
             letter.flow,
             options.printable(letter.path),

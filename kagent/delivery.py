@@ -11,13 +11,11 @@ Threads share queues and one event only. `submit` and `stop` are called by the f
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 
-from kagent import errors, metrics, model
+from kagent import errors, logs, metrics, model
 
-_LOG = logging.getLogger(__name__)
 _BUG = "a bug of kagent: please report it, with the traceback that the log shows before this"
 
 
@@ -37,6 +35,7 @@ class SenderPool:
         clock: model.Clock,
     ) -> None:
         self._name = name
+        self._log = logs.of_flow(name)
         self._destination = destination
         self._max_in_flight = max_in_flight
         self._reports = reports
@@ -120,6 +119,7 @@ class SenderPool:
             receipt = model.Receipt(batch, setback=setback, is_ambiguous=True)
         receipt.submitted = submitted
         receipt.received = self._clock.monotonic()
+        self._say(receipt)
         return receipt
 
     def _give_back(self, batch: model.Batch) -> None:
@@ -131,8 +131,20 @@ class SenderPool:
         self._reports.put(receipt)
         self._wake.set()
 
+    def _say(self, receipt: model.Receipt) -> None:
+        setback = receipt.setback
+        self._log.debug(
+            "call ended flow=%s records=%d bytes=%d refused=%d ms=%.0f error=%s",
+            self._name,
+            len(receipt.batch.records),
+            receipt.batch.size_bytes,
+            len(receipt.refused),
+            1000 * (receipt.received - receipt.submitted),
+            setback.code if setback else "none",
+        )
+
     def _log_bug(self, error: Exception) -> None:
         kind = type(error).__name__
         if kind not in self._logged:
             self._logged.add(kind)
-            _LOG.error("sender failed flow=%s error=%s", self._name, kind, exc_info=error)
+            self._log.error("sender failed flow=%s error=%s", self._name, kind, exc_info=error)

@@ -17,7 +17,6 @@ its dead letter is on disk. Nothing else settles it, and only what is settled is
 from __future__ import annotations
 
 import dataclasses
-import logging
 import queue
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +26,7 @@ from kagent import (
     burying,
     discovery,
     errors,
+    logs,
     metrics,
     model,
     opening,
@@ -46,8 +46,6 @@ STEP_S = 0.1
 SCAN_S = 1.0
 SAY_AGAIN_S = 60.0
 DELAYED_S = 10.0  # setbacks for so long are told, even if time alone may mend them
-
-_log = logging.getLogger("kagent.flow")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -500,16 +498,18 @@ class Flow:
         said, at = self._said
         kind, text = self._trouble()
         if kind and (kind != said or now - at >= SAY_AGAIN_S):
-            _log.error("cannot deliver flow=%s %s", self.settings.name, text)
+            logs.of_flow(self.settings.name).error(
+                "cannot deliver flow=%s %s", self.settings.name, text
+            )
             self._said = (kind, now)
         elif said and not kind:
-            _log.info("delivering again flow=%s", self.settings.name)
+            logs.of_flow(self.settings.name).info("delivering again flow=%s", self.settings.name)
             self._said = ("", now)
 
     def _say_uneven(self, uneven: spread.Uneven | None) -> None:
         """Log that most records go to one shard, and what would help."""
         if uneven is not None:
-            _log.warning(
+            logs.of_flow(self.settings.name).warning(
                 "records are uneven flow=%s shard=%s share=%d%% shards=%d; the flow is as fast as "
                 "that shard; hint: use partition_key: random, a value that differs more, or "
                 "explicit_hash_key: random, which keeps the partition key for readers",
@@ -528,7 +528,7 @@ class Flow:
         if odd == said or now - at < SAY_AGAIN_S:
             return
         self._said_oddities = (odd, now)
-        _log.warning(
+        logs.of_flow(self.settings.name).warning(
             "lines were odd flow=%s undecoded_lines=%d replaced_sequences=%d expired_patterns=%d; "
             "they are shipped all the same",
             self.settings.name,

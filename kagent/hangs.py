@@ -7,16 +7,13 @@ the record is not called for ever. Other flows go on until that moment.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
-from kagent import options, suspects
+from kagent import logs, options, suspects
 
 SAY_S = 10.0
 SAY_AGAIN_S = 60.0
 GIVE_UP_S = 60.0
-
-_log = logging.getLogger("kagent.agent")
 
 
 class Hangs:
@@ -44,7 +41,7 @@ class Hangs:
         if said == call and now - at < SAY_AGAIN_S:
             return
         self._said[flow] = (call, now)
-        _log.error(
+        logs.of_flow(flow).error(
             "preprocessor hangs flow=%s preprocessor=%s path=%s offset=%d bytes=%d seconds=%.0f; "
             "the flow stands still, others go on; hint: systemd restarts kagent after %.0f s "
             "without a sign of life, and what hangs again is dead-lettered",

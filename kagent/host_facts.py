@@ -14,12 +14,11 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import json
-import logging
 import socket
 import urllib.parse
 from collections.abc import Callable, Mapping
 
-from kagent import model, options
+from kagent import logs, model, options
 
 ENDPOINT = "http://169.254.169.254"
 ENDPOINT_IPV6 = "http://[fd00:ec2::254]"
@@ -33,8 +32,6 @@ ANSWER_BYTES_MAX = 64 * 1024
 TAGS_MAX = 50  # of a resource; https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html
 
 SAY_AGAIN_S = 60.0
-
-_log = logging.getLogger("kagent.flow")
 
 _MEMBERS = {  # of the identity document, by our names
     "instance_id": "instanceId",
@@ -138,7 +135,7 @@ class Lack:
         self._unsaid += records
         now = self._clock.monotonic()
         if now - self._said >= SAY_AGAIN_S:
-            _log.warning(
+            logs.of_flow(self._flow).warning(
                 'instance data unknown flow=%s records=%d error="%s"; records go without it, '
                 "it is asked for again",
                 self._flow,

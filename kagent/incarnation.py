@@ -10,18 +10,15 @@ Crash-only: correctness never depends on a good end; a good end only saves dupli
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 from collections.abc import Callable
 
-from kagent import checkpoint, config, delivery, flow, model, roster, suspects, system
+from kagent import checkpoint, config, delivery, flow, logs, model, roster, suspects, system
 
 HANDLES_OF_OTHERS = 64  # database, logs, inotify, control calls, dead letters
 HANDLES_MIN = 16
 FACTS_WAIT_S = 10.0  # for the limits of a stream, when lines may be longer than by default
-
-_log = logging.getLogger("kagent.agent")
 
 
 class Incarnation:
@@ -135,7 +132,7 @@ class Incarnation:
         while not self.flow.is_idle and self._clock.monotonic() < deadline:
             self._step_and_wait(min(self.flow.step(), deadline))
         if self.flow.in_flight:
-            _log.warning(
+            logs.of_flow(self.settings.name).warning(
                 "answers not awaited flow=%s calls=%d; their records may be delivered twice",
                 self.settings.name,
                 self.flow.in_flight,
@@ -149,7 +146,7 @@ class Incarnation:
     def _fail(self, error: Exception) -> None:
         """Remember a bug of ours; the agent builds the flow anew."""
         self.failure = error
-        _log.error(
+        logs.of_flow(self.settings.name).error(
             "flow failed flow=%s error=%s",
             self.settings.name,
             type(error).__name__,

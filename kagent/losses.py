@@ -7,11 +7,7 @@ copy may still grow, and another may hold more: what it does not hold is lost wh
 
 from __future__ import annotations
 
-import logging
-
-from kagent import copies, model, options, tail, tails
-
-_log = logging.getLogger("kagent.flow")
+from kagent import copies, logs, model, options, tail, tails
 
 
 class Losses:
@@ -57,7 +53,7 @@ class Losses:
         path, archives = options.printable(paths[0]), self.unreadable.get(tail_id, [])
         if count > 0:
             self.abandoned_bytes += count
-            _log.error(
+            logs.of_flow(self._flow).error(
                 "bytes lost flow=%s path=%s offset=%d bytes=%d; the file was truncated or deleted "
                 "before they were read, and no copy of them was found%s",
                 self._flow,
@@ -67,7 +63,7 @@ class Losses:
                 " that can be read" if archives else "",
             )
         for archive in archives:
-            _log.error(
+            logs.of_flow(self._flow).error(
                 "generation not read flow=%s path=%s offset=%d; what followed may be in %s",
                 self._flow,
                 path,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import logging
 import random
 from collections.abc import Sequence
 
@@ -17,6 +16,7 @@ from kagent import (
     content,
     discovery,
     framing,
+    logs,
     model,
     options,
     proof,
@@ -25,8 +25,6 @@ from kagent import (
     tracking,
     unpack,
 )
-
-_log = logging.getLogger("kagent.flow")
 
 
 class Faults:
@@ -46,7 +44,7 @@ class Faults:
         said = self._said.get(path) or self._said_before.get(path)
         self._said[path] = reason
         if said != reason:
-            _log.warning(
+            logs.of_flow(self._flow).warning(
                 "file skipped flow=%s path=%s reason=%s",
                 self._flow,
                 options.printable(path),

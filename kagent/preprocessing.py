@@ -11,10 +11,9 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from kagent import host_facts, model, options, preprocessors, split, userpattern
+from kagent import host_facts, logs, model, options, preprocessors, split, userpattern
 from kagent.preprocessors import calls, chain, oversize
 
 SAY_AGAIN_S = 60.0
@@ -24,8 +23,6 @@ SLICE_S = 0.1  # of one slice, by what the last one took: a flow has more to do 
 PARTS_MAX = 20  # different failures that are said at once; a stage may make up any number
 
 LONG = "goes out in parts"
-
-_log = logging.getLogger("kagent.flow")
 
 
 @dataclasses.dataclass(slots=True)
@@ -237,7 +234,7 @@ class Preprocessing:
             if now - self._said.get(kind, float("-inf")) < SAY_AGAIN_S:
                 continue
             self._said[kind] = now
-            _log.warning(
+            logs.of_flow(self._flow).warning(
                 "record unparsed flow=%s path=%s offset=%d preprocessor=%s part=%s "
                 "on_no_match=%s records=%d",
                 self._flow,

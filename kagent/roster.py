@@ -39,6 +39,7 @@ from kagent import (
     firstscan,
     generations,
     kept,
+    logs,
     model,
     opening,
     options,
@@ -56,8 +57,6 @@ HOT_POLL_S = 0.25
 POLL_S = 1.0
 SAY_AGAIN_S = 60.0
 HANDLES_MAX = 1_000_000
-
-_log = logging.getLogger("kagent.flow")
 
 
 @dataclasses.dataclass(slots=True)
@@ -314,7 +313,7 @@ class Roster:
         now = self._clock.monotonic()
         if count and now - self._said_waiting >= SAY_AGAIN_S:
             self._said_waiting = now
-            _log.warning(
+            logs.of_flow(self._flow).warning(
                 "files wait flow=%s files=%d open=%d; no more may be open at once, those that "
                 "are shipped are closed for others; hint: raise LimitNOFILE",
                 self._flow,
@@ -436,7 +435,7 @@ class Roster:
         self._rows.keep(dataclasses.replace(row, was_unlinked=True))
         self._recovery.doubtful[row.tail_id] = None
         if not row.is_done:
-            _log.warning(
+            logs.of_flow(self._flow).warning(
                 "file replaced flow=%s path=%s offset=%d size=%d; it was truncated or rewritten "
                 "while kagent was down, a copy of it is looked for",
                 self._flow,

@@ -25,6 +25,7 @@ from kagent import (
     errors,
     flow,
     incarnation,
+    logs,
     metrics,
     model,
     options,
@@ -223,7 +224,7 @@ class Supervisor:
             if slot.life.failure is not None and slot.config is not None:
                 estate = self._salvage(name, estate)
         except (TimeoutError, OSError, errors.CheckpointError) as error:
-            _log.error("flow not built flow=%s error=%s", name, error)
+            logs.of_flow(name).error("flow not built flow=%s error=%s", name, error)
             self._postpone(name, slot, self._clock.monotonic())
             return
         self._note_delta(slot)
@@ -265,7 +266,9 @@ class Supervisor:
         pause_s = _REBUILD_WAIT(state)
         slot.rebuild_at = now + pause_s
         slot.is_ending = False
-        _log.error("flow stopped flow=%s; it is built again in %.0f s", name, pause_s)
+        logs.of_flow(name).error(
+            "flow stopped flow=%s; it is built again in %.0f s", name, pause_s
+        )
 
     def _load(self, name: str) -> roster.Estate:
         return self._ask(lambda store: adoption.estate_of(store, name))
@@ -283,7 +286,7 @@ class Supervisor:
             while not slot.life.join(JOIN_S):
                 while_waiting()
                 if self._clock.monotonic() > end:
-                    _log.error(
+                    logs.of_flow(name).error(
                         "flow does not end flow=%s; it hangs in the file system, its successor "
                         "waits for it",
                         name,

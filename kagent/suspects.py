@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import mmap
 import os
 import struct
 import urllib.parse
 from collections.abc import Iterator
 
-from kagent import model, options
+from kagent import logs, model, options
 
 POISON_MAX = 16  # records that are remembered; the oldest is forgotten first
 
@@ -31,8 +30,6 @@ POISON_MAX = 16  # records that are remembered; the oldest is forgotten first
 _SLOT = struct.Struct("<BxxxIQQ32s64s")
 _FILE_BYTES = _SLOT.size * (1 + POISON_MAX)
 _EMPTY, _CALLED, _CALLED_AGAIN, _POISON = range(4)
-
-_log = logging.getLogger("kagent.flow")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,7 +85,7 @@ class Suspects:
             finally:
                 os.close(file)
         except (OSError, ValueError) as error:
-            _log.warning(
+            logs.of_flow(self._flow).warning(
                 "calls not marked flow=%s path=%s error=%s", self._flow, self._path, error
             )
             return
@@ -146,7 +143,7 @@ class Suspects:
                 self._write(slot, one)
         else:
             self._suspect = span
-        _log.error(
+        logs.of_flow(self._flow).error(
             "preprocessor did not return flow=%s preprocessor=%s tail_id=%s offset=%d bytes=%d "
             "records=%d; kagent was ended meanwhile; %s",
             self._flow,

@@ -14,11 +14,10 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from kagent import kept, model, opening, options, tail
+from kagent import kept, logs, model, opening, options, tail
 
 HOT_FOR_S = 10.0  # a file that grew within so long is looked at more often
 
-_log = logging.getLogger("kagent.flow")
 _T = TypeVar("_T")
 
 
@@ -169,4 +168,4 @@ class Tails:
     def say(self, level: int, what: str, one: tail.Tail, more: str) -> None:
         """Log what happened to a file."""
         path = options.printable(one.paths[0])
-        _log.log(level, "%s flow=%s path=%s %s", what, self._flow, path, more)
+        logs.of_flow(self._flow).log(level, "%s flow=%s path=%s %s", what, self._flow, path, more)

@@ -202,6 +202,61 @@ def test_reload_adds_a_flow_and_refuses_a_wrong_configuration(daemon: Daemon) ->
     assert len(daemon.lines) == 30
 
 
+def test_a_flow_has_its_own_log_level_and_a_reload_another(daemon: Daemon) -> None:
+    """One flow says each request, the other does not; after a reload it is the other way round."""
+    texts = {"paths": [f"{daemon.root}/log/*.txt"], "start_at": "beginning"}
+    flows = daemon.flow(), daemon.flow(name="audit", source=texts)
+    daemon.configure(*flows, log={"level": {"web": "debug"}})
+    for name in ("a.log", "a.txt"):
+        daemon.path(name).write_bytes(numbered(0, 10))
+    daemon.start()
+    daemon.wait_for_log("debug call ended flow=web records=10 bytes=")
+    wait_until(lambda: len(daemon.lines) == 20, "the lines of both flows")
+    process = daemon.process
+    assert process is not None
+
+    daemon.configure(*flows, log={"level": {"audit": "debug", "web": "error"}})
+    process.send_signal(signal.SIGHUP)
+    daemon.wait_for_log("flows=2 changed=0")
+    for name in ("b.log", "b.txt"):
+        daemon.path(name).write_bytes(numbered(10, 20))
+    wait_until(lambda: len(daemon.lines) == 40, "the later lines of both flows")
+    assert daemon.stop() == 0
+
+    before, _, after = daemon.log.partition("reloaded")
+    assert "call ended flow=audit" not in before
+    assert "info file opened flow=audit" in before
+    assert "debug call ended flow=audit records=10 bytes=" in after
+    assert "info file opened flow=audit" in after
+    assert "flow=web" not in after
+
+
+def test_a_refused_reload_leaves_the_log_levels(daemon: Daemon) -> None:
+    """Also when the flows are refused only after the levels were found right."""
+    texts = {"paths": [f"{daemon.root}/log/*.txt"]}
+    daemon.configure(daemon.flow(), daemon.flow(name="old", source=texts))
+    daemon.start()
+    daemon.wait_for_log("ready")
+    process = daemon.process
+    assert process is not None
+
+    daemon.configure(log={"level": {"wbe": "debug"}})
+    process.send_signal(signal.SIGHUP)
+    daemon.wait_for_log("did you mean 'web'? Allowed here: default, web.")
+    firehose = {"firehose": {"delivery_stream": "audit"}}
+    unclear = daemon.flow(name="new", source=texts, destination=firehose)
+    daemon.configure(daemon.flow(), unclear, log={"level": "debug"})
+    process.send_signal(signal.SIGHUP)
+    daemon.wait_for_log("renamed_from")
+    daemon.path("a.log").write_bytes(numbered(0, 10))
+    daemon.wait_for_lines(10)
+
+    assert daemon.stop() == 0
+    assert 2 == daemon.log.count("reload refused")
+    assert "call ended" not in daemon.log
+    assert "info file opened flow=web" in daemon.log
+
+
 def test_a_changed_flow_goes_on_with_its_open_files(daemon: Daemon) -> None:
     """A reload hands descriptors on: what is written to a deleted file still arrives."""
     with daemon.path("a.log").open("ab", buffering=0) as file:

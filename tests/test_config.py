@@ -165,7 +165,8 @@ flows:
     assert (str(file), "/var/lib/kagent") == (loaded.file, loaded.state_dir)
     assert "/var/lib/kagent/dead-letter" == loaded.dead_letter_dir
     assert (256 * 1024**2, 32 * 1024**2) == (loaded.max_memory, loaded.buffers_bytes)
-    assert (20.0, "info", "text") == (loaded.drain_timeout, loaded.log.level, loaded.log.format)
+    assert (20.0, "text") == (loaded.drain_timeout, loaded.log.format)
+    assert ["info", "info"] == [loaded.log.level.default, loaded.log.level.of("a")]
     assert ("end", 1.0, 500, 5 * 1024**2) == (
         a.source.start_at,
         a.batch.max_age_s,

@@ -37,6 +37,7 @@ def test_every_key_has_a_meaning() -> None:
         "| `max_memory` | a size with a unit, from 8MiB to 1024GiB | `256MiB` |",
         "| `source` | a mapping with 'paths', see `flows[].source` | required |",
         "| `region` | text, not empty |  |",
+        "| `NAME` | one of 'debug', 'info', 'warning', 'error' |  | The level of the flow NAME",
     ],
 )
 def test_a_row_says_what_is_allowed_and_the_default_as_it_is_written(row: str) -> None:
@@ -52,11 +53,18 @@ def test_the_schema_accepts_the_example_and_defaults_without_required_keys() -> 
 
     assert [] == list(validator.iter_errors(example))
     assert [] == list(validator.iter_errors({"drain_timeout": "${WAIT:-20s}"}))
+    assert [] == list(validator.iter_errors({"log": {"level": {"web": "debug"}}}))
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"flow": []}, {"drain_timeout": 20}, {"flows": [{"name": "a"}]}, {"defaults": {"name": "a"}}],
+    [
+        {"flow": []},
+        {"drain_timeout": 20},
+        {"flows": [{"name": "a"}]},
+        {"defaults": {"name": "a"}},
+        {"log": {"level": {"web": "loud"}}},
+    ],
 )
 def test_the_schema_refuses_what_the_loader_refuses(wrong: object) -> None:
     """Unknown keys, numbers without units, missing keys."""

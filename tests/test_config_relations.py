@@ -74,6 +74,56 @@ def test_a_name_belongs_to_one_flow(tmp_path: pathlib.Path, content: str, expect
 
 
 @pytest.mark.parametrize(
+    ("level", "of_web", "of_api"),
+    [
+        pytest.param("warning", "warning", "warning", id="one for all"),
+        pytest.param("{web: debug}", "debug", "info", id="one flow's"),
+        pytest.param("{default: error, web: debug}", "debug", "error", id="both"),
+        pytest.param("{default: error, web: }", "error", "error", id="nothing is no level"),
+        pytest.param("{default: , web.api: error}", "info", "error", id="a dot is no part"),
+    ],
+)
+def test_a_flow_has_its_log_level_or_the_default(
+    tmp_path: pathlib.Path, level: str, of_web: str, of_api: str
+) -> None:
+    """`default` is for flows that are not named, and info when it is left out."""
+    log = f"log: {{level: {level}}}"
+
+    found = load(tmp_path, f"{log}\nflows:\n{flow('web')}{flow('web.api')}").log.level
+
+    assert (of_web, of_api) == (found.of("web"), found.of("web.api"))
+
+
+def test_a_level_of_a_flow_that_is_not_there_is_an_unknown_key(tmp_path: pathlib.Path) -> None:
+    """A name that nobody has would change nothing, and who wrote it would wonder."""
+    (tmp_path / "more").write_text(f"flows:\n{flow('audit')}")
+    log = "log: {level: {wbe: debug, audit: error, web: loud}}"
+
+    with pytest.raises(errors.ConfigError) as caught:
+        load(tmp_path, f"{log}\ninclude: [more]\nflows:\n{flow('web')}")
+
+    misspelt, wrong = caught.value.problems
+    assert ("log.level.wbe", "unknown key") == (misspelt.key, misspelt.message)
+    assert "did you mean 'web'? Allowed here: audit, default, web." == misspelt.hint
+    assert "log.level.web" == wrong.key
+    assert "found 'loud', expected one of 'debug', 'info', 'warning', 'error'" == wrong.message
+
+
+def test_default_cannot_be_one_flow_and_all_others(tmp_path: pathlib.Path) -> None:
+    """A flow may be called so, as long as no key `default` could mean it."""
+    flows = f"flows:\n{flow('default')}{flow('web')}"
+
+    (problem,) = problems(tmp_path, f"log: {{level: {{default: debug}}}}\n{flows}")
+    assert problem == (
+        "1:15: log.level.default: 'default' means all that is not named here, "
+        "and is the name of flows[0] (line 3)"
+    )
+    assert "error" == load(tmp_path, f"log: {{level: error}}\n{flows}").log.level.of("default")
+    others = load(tmp_path, f"log: {{level: {{web: error}}}}\n{flows}").log.level
+    assert ["info", "error"] == [others.of("default"), others.of("web")]
+
+
+@pytest.mark.parametrize(
     ("source", "expected"),
     [
         pytest.param(

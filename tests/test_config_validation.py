@@ -69,13 +69,28 @@ def told(found: list[errors.Problem]) -> list[str]:
         ),
         pytest.param(
             "log: {level: warn}",
-            "1:14: log.level: found 'warn', expected one of 'debug', 'info', 'warning', 'error'",
+            "1:14: log.level: found 'warn', "
+            "expected one of 'debug', 'info', 'warning', 'error', or a mapping",
             "did you mean 'warning'?",
             id="nearly a choice",
         ),
         pytest.param(
+            "log: {level: {default: infos}}",
+            "1:24: log.level.default: found 'infos', "
+            "expected one of 'debug', 'info', 'warning', 'error'",
+            "did you mean 'info'?",
+            id="nearly a choice in a mapping",
+        ),
+        pytest.param(
+            "log: {format: xml}",
+            "1:15: log.format: found 'xml', expected one of 'text', 'json'",
+            "",
+            id="no choice",
+        ),
+        pytest.param(
             "log: {level: 5}",
-            "1:14: log.level: found 5, expected one of 'debug', 'info', 'warning', 'error'",
+            "1:14: log.level: found 5, "
+            "expected one of 'debug', 'info', 'warning', 'error', or a mapping",
             "",
             id="no choice at all",
         ),
@@ -262,7 +277,10 @@ def test_the_value_of_a_variable_is_never_shown(tmp_path: pathlib.Path) -> None:
     found = problems(tmp_path, 'log: {level: "x${SECRET}"}\nmax_memory: ${N}\nforget: ${SECRET}')
 
     assert [
-        "1:14: log.level: found 'x${SECRET}', expected one of 'debug', 'info', 'warning', 'error'",
+        (
+            "1:14: log.level: found 'x${SECRET}', "
+            "expected one of 'debug', 'info', 'warning', 'error', or a mapping"
+        ),
         "2:13: max_memory: found '${N}', expected a size with a unit, from 8MiB to 1024GiB",
         "3:9: forget: found '${SECRET}', expected a list",
     ] == told(found)

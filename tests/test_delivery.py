@@ -221,6 +221,27 @@ def test_a_pool_that_sent_nothing_stops_at_once(gate: Gate, make_rig: Callable[.
     assert rig.reports.empty()
 
 
+def test_each_call_is_said_at_level_debug(
+    gate: Gate, make_rig: Callable[..., Rig], caplog: pytest.LogCaptureFixture
+) -> None:
+    """How much went out, how long it took, and what came of it; at level info nothing is said."""
+    gate.let_through(2)
+    rig, broken = make_rig(gate, 1), make_rig(Broken(), 1)
+
+    for level in (logging.INFO, logging.DEBUG):
+        with caplog.at_level(level, "kagent.flow.web"):
+            rig.pool.submit(batch("abc"))
+            rig.receipts(1)
+    with caplog.at_level(logging.DEBUG, "kagent.flow.web"):
+        broken.pool.submit(batch("abc"))
+        broken.receipts(1)
+
+    assert [
+        f"call ended flow=web records=1 bytes=3 refused=0 ms=1000 error={error}"
+        for error in ("none", "ZeroDivisionError")
+    ] == [one.getMessage() for one in caplog.records if one.levelno == logging.DEBUG]
+
+
 def test_our_own_bug_loses_no_batch(
     make_rig: Callable[..., Rig], caplog: pytest.LogCaptureFixture
 ) -> None:

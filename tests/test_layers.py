@@ -50,6 +50,7 @@ LAYERS = {
     "userpattern": 1,
     "patternparts": 1,
     "system": 1,
+    "logs": 1,
     # L2: each does one thing to the world
     "tail": 2,
     "unpack": 2,
@@ -61,7 +62,6 @@ LAYERS = {
     "checkpoint": 2,
     "watch": 2,
     "sdnotify": 2,
-    "logs": 2,
     "deadletter": 2,
     "letterbook": 2,
     "stream_facts": 2,
@@ -352,6 +352,22 @@ def test_engine_touches_files_and_clocks_through_the_seams_alone(module: Module)
 def test_nothing_is_printed_but_by_the_command_line(module: Module) -> None:
     """Data on stdout is the commands' business, everything else is a log line."""
     assert [] == list(attributes_used(module.tree, "print"))
+
+
+@parametrize_modules(MODULES)
+def test_what_is_said_of_a_flow_goes_through_its_logger(module: Module) -> None:
+    """A line that says `flow=NAME` obeys the level of that flow: `logs.of_flow` knows it."""
+    astray = [
+        node.lineno
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in {"_log", "_LOG"}
+        and any(isinstance(one, ast.Constant) and "flow=" in str(one.value) for one in node.args)
+    ]
+
+    assert [] == astray
 
 
 # --- files and tests --------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 
 import pytest
 
@@ -45,6 +46,19 @@ def test_json_is_one_object_a_line_with_the_traceback_of_a_bug() -> None:
     assert "RuntimeError: our bug" in found["traceback"]
 
 
+@pytest.fixture
+def _logging_as_before() -> Iterator[None]:
+    """Undo what `configure` does: the log of a process is one for all tests."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for one in ("kagent", "kagent.flow.web", "kagent.flow.web.api", "kagent.flow.audit"):
+        logging.getLogger(one).setLevel(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("_logging_as_before")
 @pytest.mark.parametrize(
     ("form", "environ"),
     [
@@ -57,20 +71,41 @@ def test_only_kagent_says_info(
     form: str, environ: dict[str, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Kagent's own lines have the configured level; libraries are heard from warnings on."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        logs.configure("info", form, environ)  # type: ignore[arg-type]
-        logging.getLogger("kagent.flow").info("ours")
-        logging.getLogger("botocore").info("theirs")
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        logging.getLogger("kagent").setLevel(logging.NOTSET)
+    wanted = logs.LogOptions(format=form)  # type: ignore[arg-type]
+
+    logs.configure(wanted, ["web"], environ)
+    logs.of_flow("web").info("ours")
+    logging.getLogger("kagent.agent").info("ours, too")
+    logging.getLogger("botocore").info("theirs")
 
     said = capfd.readouterr().err
     assert "ours" in said
+    assert "ours, too" in said
     assert "theirs" not in said
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_each_flow_has_its_own_level_until_the_next(capfd: pytest.CaptureFixture[str]) -> None:
+    """A flow that is not named has the default, also one whose name begins like another's."""
+    flows = ["web", "web.api", "audit"]
+    loggers = [logging.getLogger("kagent.agent"), *map(logs.of_flow, flows)]
+    levels = {"default": "warning", "web": "debug", "audit": "error"}
+    said: list[list[str]] = []
+
+    for level in (levels, "warning"):
+        logs.configure(logs.LogOptions.model_validate({"level": level}), flows, {})
+        for one in loggers:
+            one.debug("debug from %s", one.name)
+            one.warning("warning from %s", one.name)
+        said.append([line.partition(" ")[2] for line in capfd.readouterr().err.splitlines()])
+
+    assert [
+        "warning warning from kagent.agent",
+        "debug debug from kagent.flow.web",
+        "warning warning from kagent.flow.web",
+        "warning warning from kagent.flow.web.api",
+    ] == said[0]
+    assert [f"warning warning from {one.name}" for one in loggers] == said[1]
 
 
 def test_json_survives_a_name_that_is_no_unicode() -> None:

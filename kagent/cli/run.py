@@ -13,7 +13,7 @@ def run(config_option: str | None) -> int:
     """Run until a signal ends it; return the exit code."""
     path = config.default_path(config_option, os.environ)
     loaded = config.load(path, os.environ)
-    logs.configure(loaded.log.level, loaded.log.format, os.environ)
+    logs.configure(loaded.log, [flow.name for flow in loaded.flows], os.environ)
     # What is here by now stays. What comes later is lines, which refer to nothing, and few cycles:
     # with the usual thresholds a fifth of the time went into looking for them.
     gc.freeze()

@@ -39,7 +39,9 @@ def describe(schema: Schema, root: Schema) -> str:
 
 
 def choices_of(schema: Schema) -> Sequence[str]:
-    """Return the values that are allowed, if they can be named."""
+    """Return the values that are allowed, as far as they can be named."""
+    if "anyOf" in schema:
+        return [choice for one in schema["anyOf"] for choice in choices_of(one)]
     choices: Sequence[str] = schema.get("enum", [schema["const"]] if "const" in schema else [])
     return choices
 

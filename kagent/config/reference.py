@@ -113,6 +113,10 @@ def _section(path: str, part: allowed.Schema, root: allowed.Schema) -> Iterator[
             default = f"`{written if is_shown else json.dumps(written)}`"
         meaning = child.get("description", "")
         yield f"| `{key}` | {_cell(what)} | {_cell(default)} | {_cell(meaning)} |"
+    other = part.get("additionalProperties")
+    if other:
+        what, meaning = allowed.describe(other, root), other["description"]
+        yield f"| `NAME` | {_cell(what)} |  | {_cell(meaning)} |"
     yield ""
     for name, below_part in inner:
         yield from _section(name, below_part, root)

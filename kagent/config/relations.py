@@ -23,6 +23,7 @@ def check(root: nodes.Mapping) -> Iterator[errors.Problem]:
         yield validation.missing(root, "flows", "a list of flows, '[]' for none")
     flows = [flow for flow in nodes.items_of(root.get("flows")) if isinstance(flow, nodes.Mapping)]
     yield from _check_names(root, flows)
+    yield from _check_levels(root, flows)
     for flow in flows:
         yield from _check_patterns(flow)
         yield from records.check(flow)
@@ -53,6 +54,22 @@ def _check_names(root: nodes.Mapping, flows: list[nodes.Mapping]) -> Iterator[er
         former_names.setdefault(text, former)
     for item in nodes.items_of(root.get("forget")):
         yield from _refuse_owned(item, former_names | names, "is in use by")
+
+
+def _check_levels(root: nodes.Mapping, flows: list[nodes.Mapping]) -> Iterator[errors.Problem]:
+    """Check that log levels are those of flows that there are, and that 'default' is none."""
+    levels = root.get("log", "level")
+    if not isinstance(levels, nodes.Mapping):
+        return
+    names = {text: name for name, text in _texts(flow.get("name") for flow in flows)}
+    for key, entry in levels.entries.items():
+        if key not in {"default", *names}:
+            yield validation.unknown(levels, key, ["default", *names])
+        elif key in names and key == "default":
+            owner = _owner(names[key], entry.place)
+            message = f"'default' means all that is not named here, and is the name of {owner}"
+            hint = "Rename the flow, with 'renamed_from: default'."
+            yield entry.place.problem(entry.node.path, message, hint)
 
 
 def _refuse_owned(

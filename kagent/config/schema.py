@@ -6,7 +6,7 @@ Only what has behaviour is a key. Validation, messages, `config/kagent.schema.js
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import pydantic
 
@@ -22,6 +22,7 @@ from kagent.destinations.firehose import FirehoseOptions
 from kagent.destinations.kinesis import KinesisOptions
 from kagent.discovery import SourceOptions
 from kagent.exporters.cloudwatch import CloudWatchOptions
+from kagent.logs import LogOptions
 from kagent.pace import RateLimit
 from kagent.pack import Setting as PackSetting
 from kagent.preprocessors.chain import OnNoMatch
@@ -103,16 +104,6 @@ class Flow(FlowDefaults, FlowNames):  # pydantic takes the fields of the last ba
     """Files, and where their lines go."""
 
 
-class Log(options.Options):
-    """What the daemon says of itself on stderr."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least level that is written."""
-
-    format: Literal["text", "json"] = "text"
-    """One line of key=value pairs, or one JSON object, for each event."""
-
-
 class CloudWatch(CloudWatchOptions):
     """The counters that are put to Amazon CloudWatch."""
 
@@ -148,7 +139,7 @@ class Root(options.Options):
     forget: tuple[FlowName, ...] = ()
     """Names of flows that are gone and whose saved positions may be given up."""
 
-    log: Log = Log()
+    log: LogOptions = LogOptions()
     """What the daemon says."""
 
     aws: AwsOptions = AwsOptions()

@@ -17,6 +17,7 @@ from kagent import (
     deadletter,
     destinations,
     discovery,
+    logs,
     model,
     pace,
     pack,
@@ -96,7 +97,7 @@ class Config:
     checkpoint: checkpoint.CheckpointOptions
     dead_letter: deadletter.DeadLetterOptions
     forget: tuple[str, ...]
-    log: schema.Log
+    log: logs.LogOptions
     aws: aws.AwsOptions
     metrics: schema.Metrics
     flows: tuple[FlowConfig, ...]

@@ -8,7 +8,7 @@ that the value of a variable is never shown.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import pydantic
 import pydantic_core
@@ -76,7 +76,7 @@ def _translate(
         parent_schema = allowed.resolve(parent_schema, schema)
         assert isinstance(parent, nodes.Mapping)
         if kind == "extra_forbidden":
-            return _unknown(parent, key, parent_schema["properties"], _homes(root, schema, key))
+            return unknown(parent, key, parent_schema["properties"], _homes(root, schema, key))
         expected = allowed.describe(parent_schema["properties"][key], schema)
         return missing(parent, key, expected)
     node, node_schema = _follow(root, schema, steps)
@@ -86,7 +86,7 @@ def _translate(
     error = context.get("error")
     if isinstance(error, options.NotAllowedError):
         hint = f"Write for example '{_label(node)}{error.example}'." if error.example else ""
-        return not_allowed(node, error.expected, hint)
+        return not_allowed(node, error.expected, _meant(node, node_schema) or hint)
     return not_allowed(
         node, allowed.describe(node_schema, schema), _hint(node, node_schema, schema)
     )
@@ -115,8 +115,8 @@ def _follow(
     return node, node_schema
 
 
-def _unknown(
-    parent: nodes.Mapping, key: str, known: allowed.Schema, homes: list[str]
+def unknown(
+    parent: nodes.Mapping, key: str, known: Collection[str], homes: Sequence[str] = ()
 ) -> errors.Problem:
     """Return the problem that a mapping has a key that is none, and what may have been meant."""
     hint = f"Allowed here: {', '.join(sorted(known))}."
@@ -152,10 +152,8 @@ def _hint(node: nodes.Node, node_schema: allowed.Schema, root: allowed.Schema) -
         return ""
     text = options.printable(node.written)
     schema = allowed.resolve(node_schema, root)
-    choices = allowed.choices_of(schema)
-    if choices:
-        close = difflib.get_close_matches(text, choices, n=1)
-        return f"did you mean '{close[0]}'?" if close else ""
+    if allowed.choices_of(schema):
+        return _meant(node, schema)
     if schema["type"] == "array":
         return f"Write '{_label(node)}[\"{text}\"]'."
     if schema["type"] == "string" and not isinstance(node.value, str):
@@ -164,6 +162,15 @@ def _hint(node: nodes.Node, node_schema: allowed.Schema, root: allowed.Schema) -
     if schema["type"] == "integer" and digits.isdecimal() and isinstance(node.value, str):
         return f"A number has no quotes, leading zeros or '_': '{_label(node)}{digits}'."
     return ""
+
+
+def _meant(node: nodes.Node, schema: allowed.Schema) -> str:
+    """Return which of the values that can be named was probably meant."""
+    if not isinstance(node, nodes.Scalar):
+        return ""
+    text = options.printable(node.written)
+    close = difflib.get_close_matches(text, allowed.choices_of(schema), n=1)
+    return f"did you mean '{close[0]}'?" if close else ""
 
 
 def _label(node: nodes.Node) -> str:
