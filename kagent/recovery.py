@@ -74,6 +74,9 @@ class Recovery:
         self.missing: dict[str, _Missing] = {}  # rows whose files no scan sees, by tail_id
         self._unproven: list[lost.LostFile] = []  # resumed at 0: they may be other files now
         self._went_on: list[lost.LostFile] = []  # in a copy: another one may be the right one
+        self._growing: set[str] = (
+            set()
+        )  # tails of copies that may be being made: nothing is lost yet
         self._parts: dict[str, str] = {}  # by tail_id: the tail of a copy that ended before it did
         self.seen: Collection[model.FileIdentity] = ()  # every file that scans saw
         self.seen_at = sightings.Sightings()
@@ -116,6 +119,7 @@ class Recovery:
         self.losses.unreadable.clear()
         lost_ids = {one.checkpoint.tail_id for one in files}
         self._parts = {one: part for one, part in self._parts.items() if one in lost_ids}
+        self._growing &= self._tails.busy.keys()
         for finding in search.findings:
             if finding.is_other or (_is_part(finding) and self._part_of(finding)):
                 is_clean = self._take_in_other(finding, now) and is_clean
@@ -323,9 +327,12 @@ class Recovery:
                 answer = self._ask(one, now)
                 is_clean = is_clean and answer is not None
                 decision = None if answer is None else answer.decision
-                if isinstance(decision, tracking.Resume) and not _may_grow(one, decision, now):
+                if isinstance(decision, tracking.Resume) and not self._may_grow(
+                    one, decision, now
+                ):
                     self._go_on_in(one, decision, now)
-            is_clean = is_clean and not one.is_packed  # the search leaves it out while it is open
+            # The search leaves an archive out while it is open.
+            is_clean = is_clean and not (one.is_packed or one.tail_id in self._growing)
         return is_clean
 
     def may_read(self, one: tail.Tail, now: float) -> bool:
@@ -340,7 +347,7 @@ class Recovery:
             self.goes_on = self.goes_on or self._copies.is_pending
             return False
         decision = answer.decision
-        if isinstance(decision, tracking.Resume) and not _may_grow(one, decision, now):
+        if isinstance(decision, tracking.Resume) and not self._may_grow(one, decision, now):
             self._go_on_in(one, decision, now)
             return False
         if isinstance(decision, tracking.Resume) or (
@@ -376,6 +383,13 @@ class Recovery:
                 if answer is not None:
                     one.asked = (one.size, self._tails.upheavals)
                 return answer
+
+    def _may_grow(self, one: tail.Tail, decision: tracking.Resume, now: float) -> bool:
+        """Return whether a copy that is shorter than its source was may be one being made."""
+        is_short = one.size < self.losses.seen_of(decision.checkpoint)
+        may_grow = is_short and now - one.grown < copies.HOLD_S
+        (self._growing.add if may_grow else self._growing.discard)(one.tail_id)
+        return may_grow
 
     def _is_hold_over(self, one: tail.Tail, hold: tracking.Hold, now: float) -> bool:
         """Return whether what may be a copy under way stood still for too long."""
@@ -490,9 +504,3 @@ def _is_part(finding: lost.Finding) -> bool:
     """Return whether what was found ends before its source did."""
     decision = finding.decision
     return finding.is_its and isinstance(decision, tracking.Resume) and decision.is_rolled_back
-
-
-def _may_grow(one: tail.Tail, decision: tracking.Resume, now: float) -> bool:
-    """Return whether a copy that is shorter than its source was may be one that is being made."""
-    is_short = one.size < max(decision.checkpoint.size, decision.checkpoint.offset)
-    return is_short and now - one.grown < copies.HOLD_S
