@@ -358,6 +358,7 @@ class FramedWriters(Writers):
         records = self._profile.records
         for content in self._truth.current.values():
             silent_s = self._clock.now - self._truth.grown.get(content, 0.0)
+            silent_s += 1.0  # what comes while a step is under way came when that began
             if records.group and silent_s >= records.timeout_s:
                 assert isinstance(content, FramedContent)
                 content.cuts |= {content.whole_bytes, content.complete_bytes} - {0}
