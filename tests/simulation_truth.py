@@ -193,6 +193,8 @@ class Truth:
 
     def note_renewed(self, old: str, new: str) -> None:
         """Take in that a file goes on under another tail_id."""
+        if old not in self.origins:
+            return  # opened and closed within one step, and nothing of it was read
         self.origins[new] = self.origins[old]
         self.places[new] = list(self.places.get(old, ()))
 
