@@ -563,6 +563,26 @@ class OpenFiles(Protocol):
         ...
 
 
+class Growth(Protocol):
+    """Tells once of each file that it watches when that is written to or cut; raises OSError."""
+
+    def watch(self, handle: int) -> int:
+        """Watch an open file, once more if it was told of; return a token for it."""
+        ...
+
+    def told(self) -> list[int] | None:
+        """Return the tokens of what was written to since it is watched; None: some are lost."""
+        ...
+
+    def forget(self, token: int) -> None:
+        """Watch a file no more."""
+        ...
+
+    def close(self) -> None:
+        """End."""
+        ...
+
+
 class Files(OpenFiles, Protocol):
     """The file system as tailing sees it; every method raises OSError as the system does."""
 
@@ -595,6 +615,10 @@ class Files(OpenFiles, Protocol):
 
     def free_share(self, handle: int) -> float:
         """Return which part of an open file's file system is free, from 0 to 1."""
+        ...
+
+    def growth(self) -> Growth:
+        """Return what tells of files that are written to."""
         ...
 
 

@@ -317,7 +317,9 @@ class Recovery:
         """Let what was truncated go on in new files; return whether each could be looked at."""
         is_clean = not self._opener.is_verifying  # nothing is given up that an archive may hold
         if self._tails.truncated or self.missing:
-            self._tails.wake_grown(now)  # nothing is given up by sizes that were seen before
+            self._tails.wake_grown(
+                now, is_all=True
+            )  # nothing is given up by sizes that were seen before
         for one in list(self._tails.busy.values()):
             if one.position or one.is_known or one.handle is None:
                 continue

@@ -121,6 +121,12 @@ class OsFiles:
         found = os.fstatvfs(handle)
         return found.f_bavail / found.f_blocks if found.f_blocks else 1.0
 
+    def growth(self) -> model.Growth:
+        """Return what tells of files that are written to."""
+        from kagent import inotify  # ctypes: 5 ms and a megabyte that only many files need
+
+        return inotify.Inotify()
+
     def sizes(self, handles: Sequence[int]) -> list[int]:
         """Return the sizes of open files: 0.3 us each, a fifth less than with `map`."""
         lseek, end = os.lseek, os.SEEK_END

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from kagent import kept, logs, model, opening, options, tail
+from kagent import idle, kept, logs, model, opening, options, tail
 
 HOT_FOR_S = 10.0  # a file that grew within so long is looked at more often
 
@@ -49,8 +49,7 @@ class Tails:
         self._opener = opener
         self._faults = faults
         self._rows = rows
-        # All that are not busy, their handles and sizes; None when one became busy, or rests.
-        self._idle: tuple[list[tail.Tail], list[int], list[int]] | None = None
+        self._idle = idle.Idle(flow, files)  # all that are not busy
 
     def clear(self) -> None:
         """Have none any more."""
@@ -58,7 +57,7 @@ class Tails:
         self.truncated.clear()
         self.by_identity.clear()
         self.busy.clear()
-        self._idle = None
+        self._idle.close()
 
     def add(self, one: tail.Tail) -> None:
         """Take in a tail of a file that is open."""
@@ -75,32 +74,25 @@ class Tails:
         if self.by_identity.get(one.identity) is one:
             del self.by_identity[one.identity]
         self.busy.pop(one.tail_id, None)
-        self._idle = None
+        self._idle.forget(one)
 
     def wake(self, one: tail.Tail) -> None:
         """Note that a tail may have something to do."""
         if one.tail_id not in self.busy:
             self.busy[one.tail_id] = one
-            self._idle = None
+            self._idle.remove(one)
 
-    def wake_grown(self, now: float) -> None:
-        """Wake the tails whose files have another size than they had: 0.3 us a file."""
-        if self._idle is None:
-            idle = [one for one in self.all.values() if one.tail_id not in self.busy]
-            handles = [one.handle for one in idle if one.handle is not None]
-            self._idle = idle, handles, [one.size for one in idle]
-        idle, handles, known = self._idle
+    def wake_grown(self, now: float, *, is_all: bool = False) -> None:
+        """Wake the tails whose files have another size than they had; see `Idle.grown`."""
         try:
-            sizes = self._files.sizes(handles)
+            grown = self._idle.grown(now, is_all=is_all)
         except OSError:  # of one of them: each is asked by itself, and its fault is its own
-            for one in idle:
+            grown = list(self._idle)
+            for one in grown:
                 self.guard(one, functools.partial(one.poll, now), now)
+        for one in grown:
+            if one.tail_id in self.all:
                 self.wake(one)
-            return
-        if sizes != known:
-            for one, size in zip(idle, sizes, strict=True):
-                if size != one.size:
-                    self.wake(one)
 
     def rest(self, now: float) -> None:
         """Find out which tails have nothing to do any more."""
@@ -112,7 +104,7 @@ class Tails:
                 and one.tail_id not in self.saved_in
             ):
                 del self.busy[one.tail_id]
-                self._idle = None
+                self._idle.add(one)
 
     def is_hot(self, one: tail.Tail, now: float) -> bool:
         """Return whether a file grew lately, and is likely to do so again."""

@@ -6,8 +6,8 @@ limits watches for each user. So whatever fails here costs latency, is logged on
 goes on as if this module did not exist.
 
 Only creations, moves and deletions are asked of the kernel. Growth is not: 10,000 writes a second
-would cost a quarter of a core in watchdog, and our own reads would report themselves; asking all
-open files for their size costs a hundredth of that.
+would cost a quarter of a core in watchdog, and our own reads would report themselves. Of growth
+`idle` is told, once a file.
 """
 
 from __future__ import annotations

@@ -76,6 +76,10 @@ class FakeFiles:
         self.before: Callable[[str, str], None] = lambda operation, path: None
         self.closed: Callable[[Node], None] = lambda node: None
         self.missed: set[str] = set()  # paths that the next listing leaves out
+        self.growths: list[FakeGrowth] = []
+        self.is_deaf = False  # nothing is told of what is written, as of a network file system
+        self.watches_max = 1_000_000
+        self.forgets: Callable[[], bool] = lambda: False  # what is to be told is too much
         self.handles: dict[int, tuple[Node, str]] = {}
         self._clock = clock
         self._numbers: set[int] = set()
@@ -153,6 +157,9 @@ class FakeFiles:
         self._held("free_share", handle)
         return self.free
 
+    def growth(self) -> model.Growth:
+        return FakeGrowth(self)
+
     def sizes(self, handles: Sequence[int]) -> list[int]:
         return [self.size(handle) for handle in handles]
 
@@ -208,6 +215,11 @@ class FakeFiles:
     def append(self, node: Node, data: bytes) -> None:
         node.data += data
         node.mtime_ns = self._tick()
+        self.written(node)
+
+    def written(self, node: Node) -> None:
+        for growth in self.growths:
+            growth.note(node)
 
     def hold(self, node: Node) -> None:
         """Open a file as another process does: its number is not given again."""
@@ -222,9 +234,11 @@ class FakeFiles:
         del node.data[size:]
         node.durable_bytes = min(node.durable_bytes, size)
         node.mtime_ns = self._tick()
+        self.written(node)
 
     def close_all(self) -> None:
         """Close every handle, as the end of a process does."""
+        self.growths.clear()
         for node, _ in self.handles.values():
             node.handles -= 1
             self._free(node)
@@ -324,6 +338,42 @@ class FakeFiles:
 
 def _components(path: str) -> list[str]:
     return [component for component in path.split("/") if component]
+
+
+class FakeGrowth:
+    """Implements `model.Growth`, as `inotify.Inotify` does."""
+
+    def __init__(self, files: FakeFiles) -> None:
+        self._files = files
+        self._tokens: dict[Node, int] = {}
+        self._told: list[int] = []
+        self._last = 0
+        files.growths.append(self)
+
+    def watch(self, handle: int) -> int:
+        node = self._files.handles[handle][0]
+        if node not in self._tokens:
+            if len(self._tokens) >= self._files.watches_max:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._last += 1
+            self._tokens[node] = self._last
+        return self._tokens[node]
+
+    def note(self, node: Node) -> None:
+        token = self._tokens.get(node)
+        if token is not None and not self._files.is_deaf:
+            del self._tokens[node]
+            self._told.append(token)
+
+    def told(self) -> list[int] | None:
+        told, self._told = self._told, []
+        return None if self._files.forgets() else told
+
+    def forget(self, token: int) -> None:
+        self._tokens = {node: one for node, one in self._tokens.items() if one != token}
+
+    def close(self) -> None:
+        self._files.growths.remove(self)
 
 
 # --- what is saved ----------------------------------------------------------------------------

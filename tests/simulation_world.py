@@ -27,6 +27,7 @@ from kagent import (
     discovery,
     errors,
     flow,
+    idle,
     kpl,
     metrics,
     model,
@@ -136,12 +137,22 @@ class World:
             stack.enter_context(_tuned(tail, "_SHORT_REST_BYTES", self.profile.block_bytes // 2))
             stack.enter_context(_tuned(split, "LINES_MAX", self.profile.lines_max))
             stack.enter_context(_tuned(model, "FINGERPRINT_BYTES_MAX", self.profile.head_bytes))
+            stack.enter_context(_tuned(idle, "FILES_MIN", self._draw_growth()))
             for _ in range(self.random.randrange(6)):
                 self._act("writer", self.writers.write)
             self._begin_life(roster.Estate())
             for _ in range(self.actions):
                 self._act_randomly()
             self._settle()
+
+    def _draw_growth(self) -> int:
+        """Draw what the kernel tells of growth; return how many files it is asked to tell of."""
+        chooser = random.Random(f"{self.seed} growth")
+        self.files.is_deaf = chooser.random() < 0.15
+        self.files.watches_max = chooser.choice([1, 3, 1_000_000])
+        forgets = chooser.choice([0.0, 0.0, 0.1])
+        self.files.forgets = lambda: chooser.random() < forgets
+        return chooser.choice([0, 0, 1_000_000])
 
     def _act(self, name: str, action: Callable[[], str | None]) -> None:
         said = action()

@@ -50,6 +50,7 @@ LAYERS = {
     "userpattern": 1,
     "patternparts": 1,
     "system": 1,
+    "inotify": 1,
     "logs": 1,
     # L2: each does one thing to the world
     "tail": 2,
@@ -80,6 +81,7 @@ LAYERS = {
     "retired": 3,
     "losses": 3,
     "lost": 3,
+    "idle": 3,
     "tails": 3,
     "endings": 3,
     "recovery": 3,
@@ -123,6 +125,7 @@ WITHIN_A_LAYER = {
     ("roster", "tails"): "its open files",
     ("roster", "endings"): "when a file ends",
     ("roster", "recovery"): "what became of files",
+    ("tails", "idle"): "those that have nothing to do",
     ("tails", "opening"): "a truncated file is opened again through its descriptor",
     ("endings", "tails"): "files are closed where they are held",
     ("endings", "retired"): "what is closed is looked at no more, or seldom",
@@ -139,6 +142,7 @@ WITHIN_A_LAYER = {
     ("tail", "content"): "a file that is compressed is never split as it stands",
     ("lost", "opening"): "generations are opened and proved as other files are",
     ("generations", "patterns"): "where generations are is said by a pattern",
+    ("system", "inotify"): "what tells of growth is the system's, and loaded where it is wanted",
     ("model", "errors"): "a receipt carries the error that set it back; errors knows nothing",
     ("multiline", "userpattern"): "its patterns may be the operator's",
     ("patternparts", "userpattern"): "the parts of such a pattern are such patterns",
@@ -168,7 +172,7 @@ ENGINE = {
     "kpl",
     "values", "burying", "keys", "spread", "preprocessing", "userpattern", "patternparts",
     "kept", "copies", "lost", "generations", "retired", "unpack",
-    "tails", "endings", "losses", "recovery",
+    "idle", "tails", "endings", "losses", "recovery",
 }  # fmt: skip
 WORLDLY = {
     "asyncio", "fcntl", "glob", "mmap", "pathlib", "select", "shutil", "signal", "socket",
