@@ -246,7 +246,8 @@ class FramedTruth(Truth):
         return data in texts
 
     def _may_drop(self, content: Content, start: int, end: int) -> bool:
-        if not content.data[start:end].strip(b"\0") and end == len(content.data):
+        is_end = end == len(content.data) or end in content.cuts  # of the file, as it was then
+        if is_end and not content.data[start:end].strip(b"\0"):
             return True
         start = max(start, self.records.header_end(content.data))
         dropped = self._possible(content)[1]

@@ -333,7 +333,8 @@ class Truth:
         return max(end for end, one in ends if one.data[:end] == content.data[:end])
 
     def _may_drop(self, content: Content, start: int, end: int) -> bool:
-        if not content.data[start:end].strip(b"\0") and end == len(content.data):
+        is_end = end == len(content.data) or end in content.cuts  # of the file, as it was then
+        if is_end and not content.data[start:end].strip(b"\0"):
             return True  # nobody wrote there
         if self.policy not in {"drop", "truncate"}:
             return False

@@ -462,6 +462,9 @@ class Writers:
                 is_near(name, content.rotated_from) for name in names
             ):
                 content.rotated_from, content.may_repeat = (), True
+            seen = [name for name in names if matches(name)]
+            if seen and not any(is_near(name, content.rotated_from) for name in seen):
+                content.may_repeat = True  # scans see it under a name that says nothing
         for node in self._truth.current:
             if not self.is_matching(node):
                 self.left_at.setdefault(node, self._clock.now)
