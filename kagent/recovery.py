@@ -23,6 +23,7 @@ from kagent import (
     model,
     opening,
     options,
+    proven,
     resting,
     retired,
     scanning,
@@ -415,7 +416,7 @@ class Recovery:
         else:
             try:
                 one = self._opener.go_on(copy, decision, now)
-            except (OSError, tail.TruncatedError):
+            except (OSError, proven.TruncatedError):
                 return None
             one.is_durable = not decision.is_rolled_back
             one.is_known = True
@@ -487,7 +488,7 @@ class Recovery:
         """
         is_renamed = not set(one.paths) & set(row.paths)
         is_short = row.offset < model.FINGERPRINT_BYTES_MAX
-        if one.is_unproven or (is_short and (is_renamed or one.size < row.size)):
+        if one.file.is_unproven or (is_short and (is_renamed or one.size < row.size)):
             one.mtime_saved = row.mtime_ns if one.tail_id == row.tail_id else None
             self._unproven.append(lost.LostFile(row, is_open=True))
             return

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from kagent import kept, logs, model, opening, options, tail
+from kagent import kept, logs, model, opening, options, proven, tail
 
 HOT_FOR_S = 10.0  # a file that grew within so long is looked at more often
 
@@ -87,8 +87,9 @@ class Tails:
         """Wake the tails whose files have another size than they had: 0.3 us a file."""
         if self._idle is None:
             idle = [one for one in self.all.values() if one.tail_id not in self.busy]
-            handles = [one.handle for one in idle if one.handle is not None]
-            self._idle = idle, handles, [one.size for one in idle]
+            files = [one.file for one in idle]
+            handles = [file.handle for file in files if file.handle is not None]
+            self._idle = idle, handles, [file.size for file in files]
         idle, handles, known = self._idle
         try:
             sizes = self._files.sizes(handles)
@@ -99,7 +100,7 @@ class Tails:
             return
         if sizes != known:
             for one, size in zip(idle, sizes, strict=True):
-                if size != one.size:
+                if size != one.file.size:
                     self.wake(one)
 
     def rest(self, now: float) -> None:
@@ -122,9 +123,9 @@ class Tails:
         """Do something with a file; a fault of it is its own, a truncation begins a new tail."""
         try:
             return act()
-        except tail.TruncatedError:
+        except proven.TruncatedError:
             self.truncate(one, now)
-        except tail.CompressedError:
+        except proven.CompressedError:
             self.give_back(one)  # the next scan opens it as what it is
         except OSError as error:
             self._faults.report(one.paths[0], f"cannot read: {error.strerror}")
@@ -139,8 +140,7 @@ class Tails:
             return
         new.state, new.left, new.is_unlinked = old.state, old.left, old.is_unlinked
         new.scans_unseen, new.is_known = old.scans_unseen, True
-        old.state, old.handle, old.left = "truncated", None, now
-        old.is_unlinked = old.is_changed = True  # its content is in this inode no more
+        old.note_truncated(now)
         self.say(
             logging.INFO,
             "file truncated",

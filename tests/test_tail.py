@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kagent import frame, model, split, system, tail, tracking
+from kagent import frame, model, proven, reading, search, split, system, tail, tracking
 
 KIB, MIB = 1024, 1024**2
 CREDIT = 16 * MIB
@@ -150,7 +150,7 @@ def test_tail_starts_where_it_is_told(log: Log) -> None:
     one.poll(0.0)
 
     assert [b"two\n"] == records
-    with pytest.raises(tail.TruncatedError):
+    with pytest.raises(proven.TruncatedError):
         one.read(CREDIT, 0.0)
 
 
@@ -180,7 +180,7 @@ def test_credit_bounds_what_one_read_gives(log: Log, content: bytes, credit: int
     log.write(content)
     rules = split.Rules(4096)
     one = log.follow(rules=rules)
-    credit = credit or tail.credit_min(rules)
+    credit = credit or reading.credit_min(rules)
 
     found = [one.read(credit, 0.0) for _ in range(3)]
 
@@ -252,7 +252,7 @@ def test_shorter_file_was_truncated(log: Log) -> None:
 
     log.truncate(7)
 
-    with pytest.raises(tail.TruncatedError):
+    with pytest.raises(proven.TruncatedError):
         one.poll(0.0)
 
 
@@ -276,9 +276,9 @@ def test_rewritten_file_is_noticed_before_a_byte_is_taken(log: Log, content: byt
     log.write(content)
     one.poll(0.0)
 
-    with pytest.raises(tail.TruncatedError):
+    with pytest.raises(proven.TruncatedError):
         one.verify()
-    with pytest.raises(tail.TruncatedError):
+    with pytest.raises(proven.TruncatedError):
         one.read(CREDIT, 0.0)
     assert 1000 == one.position
 
@@ -295,7 +295,7 @@ def test_short_lines_are_proved_by_those_before_them(log: Log) -> None:
     one.verify()
     log.write(b"".join(b"%02d\n" % (number if number != 19 else 0) for number in range(41)))
 
-    with pytest.raises(tail.TruncatedError):
+    with pytest.raises(proven.TruncatedError):
         one.read(CREDIT, 0.0)
 
 
@@ -395,7 +395,7 @@ def test_oversize_line_has_the_fate_of_its_policy(
 def test_end_of_a_very_long_line_is_searched_in_turns(
     log: Log, oversize: split.OversizePolicy
 ) -> None:
-    """One call searches SEARCH_BLOCKS_MAX blocks, so that a step stays short."""
+    """One call searches BLOCKS_MAX blocks, so that a step stays short."""
     log.write(b"L" * 20 * MIB + b"\nb\n")
     one = log.follow(rules=split.Rules(LIMIT, oversize))
     one.poll(0.0)
@@ -405,7 +405,7 @@ def test_end_of_a_very_long_line_is_searched_in_turns(
     found = read_chunks(one)
 
     assert first is None
-    assert read_bytes <= (tail.SEARCH_BLOCKS_MAX + 1) * (MIB + 64)
+    assert read_bytes <= (search.BLOCKS_MAX + 1) * (MIB + 64)
     assert [b"b\n"] == found[-1].chunk.records
     assert 20 * MIB + 3 == one.position
 
@@ -437,7 +437,7 @@ def test_rewritten_oversize_line_is_noticed_between_its_parts(log: Log) -> None:
     log.write(b"M" * len(LONG))
 
     assert first is not None
-    with pytest.raises(tail.TruncatedError):
+    with pytest.raises(proven.TruncatedError):
         one.read(CREDIT, 0.0)
 
 
@@ -549,7 +549,7 @@ def test_resumed_tail_notices_a_changed_range_before_the_gap_is_read(log: Log) -
 
     log.write(lines(0, 14) + b"!" * 100 + lines(15, 20))
 
-    with pytest.raises(tail.TruncatedError):
+    with pytest.raises(proven.TruncatedError):
         again.read(CREDIT, 0.0)
     assert 0 == again.position
 
@@ -565,7 +565,7 @@ def test_resumed_tail_notices_a_range_that_changed_after_the_gap(log: Log) -> No
 
     log.write(lines(0, 14) + b"!" * 100 + lines(15, 20))
 
-    with pytest.raises(tail.TruncatedError):
+    with pytest.raises(proven.TruncatedError):
         again.read(CREDIT, 0.0)
 
 
@@ -592,7 +592,7 @@ def test_resuming_over_other_content_is_refused(log: Log) -> None:
 
     log.write(lines(500, 520))
 
-    with pytest.raises(tail.TruncatedError):
+    with pytest.raises(proven.TruncatedError):
         log.resume(row)
 
 
@@ -645,7 +645,7 @@ def test_changed_file_gives_no_row(log: Log, content: bytes) -> None:
 
     log.write(content)
 
-    with pytest.raises(tail.TruncatedError):
+    with pytest.raises(proven.TruncatedError):
         one.checkpoint(0.0)
     assert row is one.row
 
@@ -656,7 +656,7 @@ def test_row_of_a_truncated_file_of_which_nothing_settled_says_so(log: Log) -> N
     one = log.follow()
     row = row_of(one)
 
-    one.state, one.handle, one.is_unlinked = "truncated", None, True
+    one.note_truncated(0.0)
     found = row_of(one)
 
     assert dataclasses.replace(row, was_unlinked=True) == found
@@ -667,9 +667,9 @@ def test_generations_of_an_unread_file_may_be_as_old_as_its_first_sight(log: Log
     """What was in it at any time since may be in an archive of that time, and nowhere else."""
     log.write(lines(0, 10))
     one = log.follow()
-    first = one.mtime_ns
+    first = one.file.mtime_ns
 
-    one.mtime_ns += 10**9
+    one.file.mtime_ns += 10**9
     one.verify()
     unread = one.facts().mtime_ns
     read_chunks(one)
@@ -686,14 +686,14 @@ def test_truncated_tail_is_proved_from_memory(log: Log) -> None:
         log.append(lines(first, first + 10))
         found += read_chunks(one)
     log.truncate(0)
-    one.state, one.handle = "truncated", None
+    one.note_truncated(0.0)
 
     rows = [one.checkpoint(0.0)]
     for number in (1, 0, 2):
         one.settle([found[number].chunk])
         rows.append(one.checkpoint(0.0))
 
-    assert [None, None, 2000, 3000] == [row and row.offset for row in rows]
+    assert [0, None, 2000, 3000] == [row and row.offset for row in rows]
     log.write(lines(0, 40))
     assert rows[-1] is not None
     assert 3000 == log.resume(dataclasses.replace(rows[-1], ranges=())).position
@@ -706,12 +706,12 @@ def test_settled_tail_remembers_one_end_only(log: Log) -> None:
         log.append(lines(first, first + 1))
         settle_all(one, read_chunks(one))
 
-    assert 1 == len(one._unsettled)
+    assert 1 == len(one.file._unsettled)
 
 
 def test_many_ranges_are_saved_from_the_lowest_up(log: Log) -> None:
     """RANGES_MAX of them, and their proofs are kept in bounded memory."""
-    count = 6 * tail.RANGES_MAX
+    count = 6 * proven.RANGES_MAX
     log.write(b"ab\n" * 2 * count)
     one = log.follow()
     (result,) = read_chunks(one)
@@ -721,18 +721,18 @@ def test_many_ranges_are_saved_from_the_lowest_up(log: Log) -> None:
     row = row_of(one)
     for number in range(count):
         one.settle([result.chunk.slice(2 * number, 2 * number + 1)])
-        if number % tail.RANGES_MAX == 0:
+        if number % proven.RANGES_MAX == 0:
             row_of(one)
 
     assert [(3, 6), (9, 12)] == [(settled.start, settled.end) for settled in row.ranges[:2]]
-    assert tail.RANGES_MAX == len(row.ranges)
-    assert len(one._range_digests) <= 5 * tail.RANGES_MAX
+    assert proven.RANGES_MAX == len(row.ranges)
+    assert len(one.file._range_digests) <= 5 * proven.RANGES_MAX
     assert 6 * count == row_of(one).offset
 
 
 def test_many_ranges_do_not_forget_the_proof_of_one_that_is_ahead(log: Log) -> None:
     """What an earlier run settled is passed over, however many ranges came and went before it."""
-    count = 6 * tail.RANGES_MAX
+    count = 6 * proven.RANGES_MAX
     log.write(b"ab\n" * (2 * count + 20))
     one = log.follow()
     (result,) = read_chunks(one)
@@ -779,7 +779,7 @@ def test_hole_that_became_longer_is_a_truncation(log: Log) -> None:
 
     log.write(bytes(50) + b"whole\nhalf")
 
-    with pytest.raises(tail.TruncatedError):
+    with pytest.raises(proven.TruncatedError):
         one.read(CREDIT, 0.0)
 
 
@@ -806,7 +806,7 @@ def test_longer_hole_over_unread_lines_is_a_truncation(log: Log) -> None:
 
     log.write(bytes(107) + b"new\n")
 
-    with pytest.raises(tail.TruncatedError):
+    with pytest.raises(proven.TruncatedError):
         one.poll(0.0)
 
 
@@ -816,9 +816,9 @@ def test_head_is_known_behind_a_line_longer_than_a_block(log: Log) -> None:
     log.write(b"a" * 2000 + b"\nb\n")
     one = log.follow(rules=rules)
 
-    read_chunks(one, tail.credit_min(rules))
+    read_chunks(one, reading.credit_min(rules))
 
-    assert b"a" * model.FINGERPRINT_BYTES_MAX == one.head
+    assert b"a" * model.FINGERPRINT_BYTES_MAX == one.file.head
 
 
 def test_nuls_before_the_position_do_not_prove_a_file_that_begins_otherwise(log: Log) -> None:
@@ -826,15 +826,15 @@ def test_nuls_before_the_position_do_not_prove_a_file_that_begins_otherwise(log:
     rules = split.Rules(100)
     log.write(b"half" + bytes(396) + b"end\n")
     one = log.follow(rules=rules)
-    assert one.read(tail.credit_min(rules), 0.0) is not None
-    assert one._frontier.strip(b"\0") == b""
+    assert one.read(reading.credit_min(rules), 0.0) is not None
+    assert one.file.last_bytes.strip(b"\0") == b""
 
     log.write(bytes(500) + b"whole\n")
 
-    with pytest.raises(tail.TruncatedError):
+    with pytest.raises(proven.TruncatedError):
         one.verify()
-    with pytest.raises(tail.TruncatedError):
-        one.read(tail.credit_min(rules), 0.0)
+    with pytest.raises(proven.TruncatedError):
+        one.read(reading.credit_min(rules), 0.0)
 
 
 def test_header_of_another_file_is_not_skipped_in_this_one(log: Log) -> None:
@@ -845,7 +845,7 @@ def test_header_of_another_file_is_not_skipped_in_this_one(log: Log) -> None:
     one = log.resume(row, rules)
     log.write(b"#a longer header\n3\n")
 
-    with pytest.raises(tail.TruncatedError):
+    with pytest.raises(proven.TruncatedError):
         one.read(CREDIT, 0.0)
     log.write(b"#h\n1\n2\n")  # as its copy has it, where it goes on
 
