@@ -13,7 +13,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
 
-from kagent import generations, kept, model, proof, tail, tracking, unpack
+from kagent import generations, kept, model, proof, proven, tail, tracking, unpack
 
 HOLD_S = 60.0  # how long what may be a copy under way may stand still
 _KEY_BYTES = 64
@@ -62,7 +62,7 @@ class Copies:
             if len(self._heads) > 2 * len(self._tails) + 100:
                 self._heads = [item for item in self._heads if item[1] in self._tails]
                 self._known = {tail_id for _, tail_id in self._heads}
-            bisect.insort(self._heads, (one.head[:_KEY_BYTES], one.tail_id))
+            bisect.insort(self._heads, (one.file.head[:_KEY_BYTES], one.tail_id))
             self._known.add(one.tail_id)
 
     def ask(
@@ -84,7 +84,7 @@ class Copies:
         """
         assert one.handle is not None
         size = one.size
-        head = one.read_head(min(size, model.FINGERPRINT_BYTES_MAX))
+        head = one.file.look(0, min(size, model.FINGERPRINT_BYTES_MAX))
         self._undecided.clear()
         self.is_pending = False
         sources = [*self._open_sources(one, head), *self._kept_sources(one, head, rows, is_there)]
@@ -94,7 +94,7 @@ class Copies:
             return Answer(None, self._short_sources(one))
         evidence = {}
         for source in sources:
-            found = one.evidence(source.checkpoint)
+            found = one.file.evidence(source.checkpoint)
             if found is None:
                 self.is_pending = True
                 return None
@@ -117,7 +117,7 @@ class Copies:
         is_like_row = any(row.offset for row in rows.begin_like(whole))
         is_short = any(
             0 < one.position < model.FINGERPRINT_BYTES_MAX
-            and head.startswith(one.head)
+            and head.startswith(one.file.head)
             and self._is_near(paths, one.paths + one.former_paths)
             for one in self._truncated.values()
         )
@@ -144,7 +144,7 @@ class Copies:
                 continue
             try:
                 facts = source.facts_below(one.size)
-            except tail.TruncatedError:
+            except proven.TruncatedError:
                 raise SourceTruncatedError(source) from None
             except OSError:
                 self._undecided.append(source.tail_id)  # said where it is read
@@ -183,7 +183,7 @@ class Copies:
             where = source.paths + source.former_paths
             if not self._is_near(one.paths + one.former_paths, where):
                 continue
-            found = one.evidence(facts)
+            found = one.file.evidence(facts)
             if (
                 found is not None
                 and found.fingerprint_holds

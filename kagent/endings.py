@@ -85,7 +85,7 @@ class Endings:
         """Close a file of which everything is shipped and saved; its row stays."""
         if one.handle is None:
             return
-        status = self._tails.guard(one, one.status, now)
+        status = self._tails.guard(one, one.file.status, now)
         if status is None:
             return
         one.is_unlinked = status.links == 0
@@ -149,7 +149,7 @@ class Endings:
             one
             for one in self._tails.all.values()
             if now - one.grown >= self._close_inactive_s
-            or (not one.has_grown and now_s - one.mtime_ns / 1e9 >= self._close_inactive_s)
+            or (not one.has_grown and now_s - one.file.mtime_ns / 1e9 >= self._close_inactive_s)
         ]
         self._close(inactive, len(self._tails.all) - files_max)
 

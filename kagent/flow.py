@@ -34,10 +34,10 @@ from kagent import (
     pace,
     preprocessing,
     preprocessors,
+    reading,
     roster,
     split,
     spread,
-    tail,
 )
 from kagent.preprocessors import calls, chain
 
@@ -156,7 +156,7 @@ class Flow:
             faults,
             settings.handles_max,
         )
-        self._credit_min = tail.credit_min(rules)
+        self._credit_min = reading.credit_min(rules)
         self._preprocessing = preprocessing.Preprocessing(
             settings.name,
             settings.preprocess,

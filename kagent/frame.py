@@ -57,6 +57,11 @@ class Frame:
         return self.encoding == "bytes" and self.decode == "none" and self.delimiter == "\n"
 
     @property
+    def has_no_nuls(self) -> bool:
+        """NULs are in no line: they stand where nothing was written."""
+        return self.encoding in {"bytes", "latin-1"} and "\0" not in self.delimiter
+
+    @property
     def is_grouped(self) -> bool:
         """A record may be several lines."""
         return self.multiline is not None or self.decode != "none"

@@ -183,8 +183,9 @@ class _Asked:
 
     def __init__(self, tails: Iterable[tail.Tail]) -> None:
         self._tails = list(tails)
-        self._handles = [one.handle for one in self._tails if one.handle is not None]
-        self._known = [one.size for one in self._tails]
+        files_ = [one.file for one in self._tails]
+        self._handles = [one.handle for one in files_ if one.handle is not None]
+        self._known = [one.size for one in files_]
 
     def differing(self, files: model.Files) -> list[tail.Tail]:
         sizes = files.sizes(self._handles)

@@ -20,6 +20,7 @@ from kagent import (
     model,
     options,
     proof,
+    proven,
     split,
     tail,
     tracking,
@@ -129,7 +130,7 @@ class Opener:
                 )
             else:
                 one = self._resume(opening, handle, now)
-        except (OSError, tail.TruncatedError):
+        except (OSError, proven.TruncatedError):
             return None
         self._faults.clear(sighting.path)
         del self._handles[sighting.identity]
@@ -209,7 +210,7 @@ class Opener:
             is_skipped = opening.is_first_scan and self._source.start_at == "end"
             start = one.size(handle) if is_skipped else 0
             return tail.Tail(self._new_id(), sightings, handle, start, self._rules, one, now)
-        except (OSError, tail.TruncatedError):
+        except (OSError, proven.TruncatedError):
             one.close(handle)
             return None
 
@@ -242,7 +243,7 @@ class Opener:
                 descriptor.
         """
         assert copy.handle is not None
-        one = self._resume(resume, copy.handle, now, copy.unpacked)
+        one = self._resume(resume, copy.handle, now, copy.file.unpacked)
         one.paths, one.base, one.state = copy.paths, copy.base, copy.state
         one.left, one.scans_unseen, one.is_unlinked = (
             copy.left,
@@ -263,7 +264,7 @@ class Opener:
             raise OSError(errno.EIO, "a compressed file that changed while it was read")
         size = self._files.size(old.handle)
         sightings = [
-            model.Sighting(path, old.base, old.identity, size, old.mtime_ns, ())
+            model.Sighting(path, old.base, old.identity, size, old.file.mtime_ns, ())
             for path in old.paths
         ]
         return tail.Tail(self._new_id(), sightings, old.handle, 0, self._rules, self._files, now)
@@ -284,7 +285,7 @@ class Opener:
         )
         match = tracking.match(seen, row, proof.gather_evidence(self._files, handle, row))
         if match is not None and not match.is_rolled_back:
-            with contextlib.suppress(tail.TruncatedError):
+            with contextlib.suppress(proven.TruncatedError):
                 seen_last = tuple(dataclasses.replace(one, mtime_ns=row.mtime_ns) for one in seen)
                 resume = dataclasses.replace(match, sightings=seen_last)
                 one = tail.Tail.resumed(resume, row.tail_id, handle, self._rules, self._files, now)

@@ -23,6 +23,7 @@ from kagent import (
     model,
     opening,
     options,
+    proven,
     resting,
     retired,
     scanning,
@@ -317,9 +318,9 @@ class Recovery:
         """Let what was truncated go on in new files; return whether each could be looked at."""
         is_clean = not self._opener.is_verifying  # nothing is given up that an archive may hold
         if self._tails.truncated or self.missing:
-            self._tails.wake_grown(
-                now, is_all=True
-            )  # nothing is given up by sizes that were seen before
+            # Nothing is given up by sizes that were seen before.
+            self._tails.wake_grown(now, is_all=True)
+        found: list[tuple[tail.Tail, tracking.Resume]] = []
         for one in list(self._tails.busy.values()):
             if one.position or one.is_known or one.handle is None:
                 continue
@@ -332,9 +333,15 @@ class Recovery:
                 if isinstance(decision, tracking.Resume) and not self._may_grow(
                     one, decision, now
                 ):
-                    self._go_on_in(one, decision, now)
+                    found.append((one, decision))
             # The search leaves an archive out while it is open.
             is_clean = is_clean and not (one.is_packed or one.tail_id in self._growing)
+        # The longest first: a shorter one may be a copy of that, just being made.
+        sources: set[str] = set()
+        for one, decision in sorted(found, key=lambda item: -item[0].size):
+            if decision.checkpoint.tail_id not in sources:
+                sources.add(decision.checkpoint.tail_id)
+                self._go_on_in(one, decision, now)
         return is_clean
 
     def may_read(self, one: tail.Tail, now: float) -> bool:
@@ -417,7 +424,7 @@ class Recovery:
         else:
             try:
                 one = self._opener.go_on(copy, decision, now)
-            except (OSError, tail.TruncatedError):
+            except (OSError, proven.TruncatedError):
                 return None
             one.is_durable = not decision.is_rolled_back
             one.is_known = True
@@ -489,7 +496,7 @@ class Recovery:
         """
         is_renamed = not set(one.paths) & set(row.paths)
         is_short = row.offset < model.FINGERPRINT_BYTES_MAX
-        if one.is_unproven or (is_short and (is_renamed or one.size < row.size)):
+        if one.file.is_unproven or (is_short and (is_renamed or one.size < row.size)):
             one.mtime_saved = row.mtime_ns if one.tail_id == row.tail_id else None
             self._unproven.append(lost.LostFile(row, is_open=True))
             return

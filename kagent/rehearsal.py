@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from kagent import batch, config, model, options, preprocessing, split, tail
+from kagent import batch, config, model, options, preprocessing, proven, split, tail
 from kagent import flow as flows
 from kagent.preprocessors import chain, oversize
 
@@ -105,7 +105,7 @@ class Rehearsal:
         while one.position < self.size:
             try:
                 result = one.read(CREDIT_BYTES, self._clock.monotonic(), is_final=True)
-            except (OSError, tail.TruncatedError) as error:
+            except (OSError, proven.TruncatedError) as error:
                 raise ChangedError(str(error) or "it was truncated") from error
             if result is None:
                 idle = idle + 1 if one.is_exhausted else 0

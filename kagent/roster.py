@@ -43,6 +43,7 @@ from kagent import (
     model,
     opening,
     options,
+    proven,
     recovery,
     resting,
     retired,
@@ -179,7 +180,7 @@ class Roster:
         now = self._clock.monotonic()
         for one in self.tails.values():
             # What it cannot prove now, the successor finds out, by the row before.
-            with contextlib.suppress(OSError, tail.TruncatedError):
+            with contextlib.suppress(OSError, proven.TruncatedError):
                 one.checkpoint(now, is_last=True)
             estate.rows.append(one.row)
             if one.handle is not None and one.is_packed:
@@ -403,7 +404,7 @@ class Roster:
 
     def _note_seen(self, one: tail.Tail, seen: tuple[model.Sighting, ...], now: float) -> None:
         paths = tuple(sorted(sighting.path for sighting in seen))
-        if paths != one.paths or one.scans_unseen or seen[0].mtime_ns != one.mtime_ns:
+        if paths != one.paths or one.scans_unseen or seen[0].mtime_ns != one.file.mtime_ns:
             self._tails.wake(one)
         if paths != one.paths:
             was = options.printable(one.paths[0])
@@ -420,7 +421,7 @@ class Roster:
         one.scans_unseen += 1
         if one.state != "followed" or one.scans_unseen < 2 or one.handle is None:
             return
-        status = self._tails.guard(one, one.status, now)
+        status = self._tails.guard(one, one.file.status, now)
         if status is None:
             return
         one.state, one.left = "left", now

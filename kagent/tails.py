@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from kagent import idle, kept, logs, model, opening, options, tail
+from kagent import idle, kept, logs, model, opening, options, proven, tail
 
 HOT_FOR_S = 10.0  # a file that grew within so long is looked at more often
 
@@ -114,9 +114,9 @@ class Tails:
         """Do something with a file; a fault of it is its own, a truncation begins a new tail."""
         try:
             return act()
-        except tail.TruncatedError:
+        except proven.TruncatedError:
             self.truncate(one, now)
-        except tail.CompressedError:
+        except proven.CompressedError:
             self.give_back(one)  # the next scan opens it as what it is
         except OSError as error:
             self._faults.report(one.paths[0], f"cannot read: {error.strerror}")
@@ -131,8 +131,7 @@ class Tails:
             return
         new.state, new.left, new.is_unlinked = old.state, old.left, old.is_unlinked
         new.scans_unseen, new.is_known = old.scans_unseen, True
-        old.state, old.handle, old.left = "truncated", None, now
-        old.is_unlinked = old.is_changed = True  # its content is in this inode no more
+        old.note_truncated(now)
         self.say(
             logging.INFO,
             "file truncated",

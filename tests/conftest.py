@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    import log_rig
 
 MACHINE = ("needs root", "this machine does not")
 
@@ -35,6 +40,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="K",
         help="simulate seed K only, with a trace",
     )
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[log_rig.Log]:
+    """Give a real file with a writer, which tails follow."""
+    from log_rig import Log  # only where it is asked for: it knows kagent
+
+    one = Log(tmp_path / "a.log")
+    yield one
+    one.close()
 
 
 @pytest.hookimpl(wrapper=True)

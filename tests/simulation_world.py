@@ -32,7 +32,9 @@ from kagent import (
     metrics,
     model,
     proof,
+    proven,
     roster,
+    search,
     split,
     tail,
 )
@@ -133,8 +135,8 @@ class World:
 
     def run(self) -> None:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_tuned(tail, "BLOCK_BYTES", self.profile.block_bytes))
-            stack.enter_context(_tuned(tail, "_SHORT_REST_BYTES", self.profile.block_bytes // 2))
+            stack.enter_context(_tuned(proven, "BLOCK_BYTES", self.profile.block_bytes))
+            stack.enter_context(_tuned(search, "_SHORT_REST_BYTES", self.profile.block_bytes // 2))
             stack.enter_context(_tuned(split, "LINES_MAX", self.profile.lines_max))
             stack.enter_context(_tuned(model, "FINGERPRINT_BYTES_MAX", self.profile.head_bytes))
             stack.enter_context(_tuned(idle, "FILES_MIN", self._draw_growth()))
@@ -200,26 +202,27 @@ class World:
         if self.flow is None:
             return
         for one in self._proven_tails(node):
-            self.truth.note_destroyed(node, one._frontier_at)
+            self.truth.note_destroyed(node, one.file.at)
             # A truncation while kagent is behind: what it has read still stands, so that it goes
             # on there, and looks for no copy of what is cut off.
-            if (one.known_end or len(one._peek)) <= size:
+            if (one.known_end or len(one.file._peek)) <= size:
                 self.truth.note_cut(node, one.tail_id, size)
 
     def _proven_tails(self, node: fakes.Node) -> list[tail.Tail]:
         """Return the tail of a file if it knows the file as it is now."""
-        content = self.truth.current[node]
+        held = self.truth.current[node].data
+        tails = self.flow.roster.tails.values() if self.flow else ()
+        files = [
+            (one, one.file)
+            for one in tails
+            if one.handle is not None and self.files.handles[one.handle][0] is node
+        ]
         return [
             one
-            for one in (self.flow.roster.tails.values() if self.flow else ())
-            if one.handle is not None
-            and self.files.handles[one.handle][0] is node
+            for one, file in files
             # Of a tail that has not noticed an earlier truncation the bytes are long destroyed.
-            and bytes(one._frontier)
-            == bytes(
-                content.data[max(0, one._frontier_at - len(one._frontier)) : one._frontier_at]
-            )
-            and (one._frontier_at or (one._peek and content.data.startswith(one._peek)))
+            if file.last_bytes == bytes(held[max(0, file.at - len(file.last_bytes)) : file.at])
+            and (file.at or (file._peek and held.startswith(file._peek)))
         ]
 
     def _judge_generations(self, rows: list[model.Checkpoint]) -> None:
@@ -239,9 +242,7 @@ class World:
     def _judge_copy(self, node: fakes.Node, copy: Content, begun: float) -> None:
         """Decide what kagent owes of the copy of a file that is truncated now."""
         rows, _ = self.store.load(FLOW)
-        open_ones = [
-            (one.paths, one.tail_id, one._frontier_at) for one in self._proven_tails(node)
-        ]
+        open_ones = [(one.paths, one.tail_id, one.file.at) for one in self._proven_tails(node)]
         kept = [
             (row.paths, row.tail_id, row.offset)
             for row in rows
@@ -419,7 +420,7 @@ class World:
             if one.handle is None:
                 continue
             content = self.truth.current[self.files.handles[one.handle][0]]
-            read[content] = one._frontier_at
+            read[content] = one.file.at
             if not one.is_known and content.source is not None:
                 undecided.append(content)
         for content in undecided:

@@ -54,6 +54,10 @@ LAYERS = {
     "logs": 1,
     # L2: each does one thing to the world
     "tail": 2,
+    "reading": 2,
+    "search": 2,
+    "holes": 2,
+    "proven": 2,
     "unpack": 2,
     "discovery": 2,
     "listings": 2,
@@ -138,8 +142,16 @@ WITHIN_A_LAYER = {
     ("recovery", "lost"): "what became of a file is looked for at each scan",
     ("recovery", "retired"): "what was let go comes back when it grows",
     ("unpack", "content"): "one table of formats, one way to open a stream",
-    ("tail", "unpack"): "the content of a compressed file is read like a file",
-    ("tail", "content"): "a file that is compressed is never split as it stands",
+    ("tail", "proven"): "its open file",
+    ("tail", "reading"): "what makes records of it",
+    ("tail", "unpack"): "the content of a compressed file has other ways to be proved",
+    ("reading", "proven"): "records are made of bytes that are proved",
+    ("reading", "search"): "a line is read once its end was found",
+    ("reading", "holes"): "NULs that nobody wrote are passed over",
+    ("search", "proven"): "what is behind the position is looked at in the same file",
+    ("holes", "proven"): "as above",
+    ("proven", "unpack"): "the content of a compressed file is read like a file",
+    ("proven", "content"): "a file that is compressed is never split as it stands",
     ("lost", "opening"): "generations are opened and proved as other files are",
     ("generations", "patterns"): "where generations are is said by a pattern",
     ("system", "inotify"): "what tells of growth is the system's, and loaded where it is wanted",
@@ -172,7 +184,7 @@ ENGINE = {
     "kpl",
     "values", "burying", "keys", "spread", "preprocessing", "userpattern", "patternparts",
     "kept", "copies", "lost", "generations", "retired", "unpack",
-    "idle", "tails", "endings", "losses", "recovery",
+    "idle", "tails", "endings", "losses", "recovery", "proven", "reading", "search", "holes",
 }  # fmt: skip
 WORLDLY = {
     "asyncio", "fcntl", "glob", "mmap", "pathlib", "select", "shutil", "signal", "socket",
@@ -199,7 +211,8 @@ LONG_FILES = {
     "framing.py": "the three stages of a record and the law of long ones",
     "multiline.py": "the patterns of the presets, which are one table, and what applies them",
     "supervisor.py": "the places of flows, and the three ways in which a life ends there",
-    "tail.py": "reads, proofs and rows of one file hold one invariant: the frontier",
+    "tail.py": "what is asked and told of one file by all who have to do with it, and its rows",
+    "proven.py": "reads, proofs and what rows say of one file hold one invariant: the frontier",
 }
 
 
