@@ -32,7 +32,7 @@ class Reading:
         is_framed = rules.frame.digest != ""
         self._framer = framing.Framer(tail_id, rules) if is_framed else None
         self.search = search.Search(file, self._framer, rules, tail_id)
-        self._holes = holes.Holes(file, rules.frame)
+        self.holes = holes.Holes(file, rules.frame)
         self.header: list[bytes] = []
         self._header_end: int | None = None
 
@@ -49,7 +49,9 @@ class Reading:
         if start != file.at:
             self._jump(start)
         if self._header_end is not None and start < self._header_end:
-            return self._skip_header(start, min(self._header_end, region_end or file.size), now)
+            return self._skip_header(
+                start, min(self._header_end, region_end or self._header_end), now
+            )
         size, lines_max = self._room(start, credit_bytes)
         is_open = region_end is None and not (is_final or is_quiet)
         if is_open and self.search.is_worth_it(start) and not self.search.look_on():
@@ -95,15 +97,17 @@ class Reading:
         return True
 
     def _skip_header(self, start: int, end: int, now: float) -> split.Split | None:
-        """Drop header lines by rule."""
+        """Drop header lines by rule: all at once, since only all of them say where they end."""
         block = self._file.read(end - start)
-        return self._drop(start, block.data, now) if block.data else None
+        if len(block.data) < end - start:
+            raise proven.TruncatedError  # they were there when the head was looked at
+        return self._drop(start, block.data, now)
 
     def _skip_hole(self, now: float, *, is_final: bool) -> split.Split | None:
         """Drop the NULs that a file begins with: its writer did not notice a truncation."""
         file = self._file
         file.look_again()
-        end = self._holes.find_end()
+        end = self.holes.find_end()
         if end == 0 or (end >= file.size and not is_final):
             self.search.note_seen(end)
             self.search.ends_in_nuls = end > 0
@@ -148,10 +152,10 @@ class Reading:
     ) -> split.Split | None:
         """Split a block that was read at the position, as far as its bytes say what they are."""
         start, end, size = block.start, block.start + len(block.data), self._file.size
-        nuls = self._holes.lengthen(block)
+        nuls = self.holes.lengthen(block)
         if nuls:
             return self._drop(start, block.data[:nuls], now)
-        is_end = region_end is None and self._holes.is_begun_in(block)
+        is_end = region_end is None and self.holes.is_begun_in(block)
         self.search.ends_in_nuls = is_end
         if is_end:
             if is_final and not block.data.strip(b"\0"):

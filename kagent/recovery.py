@@ -364,6 +364,8 @@ class Recovery:
         ):
             one.held = now
             return False
+        if self._tails.guard(one, one.is_blank, now):
+            return True  # to wait for what is behind them; it is asked again then
         one.is_known = True
         for tail_id in answer.alike:
             source = self._tails.all[tail_id]

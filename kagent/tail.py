@@ -135,6 +135,10 @@ class Tail:
         """The file is compressed: what is read is its content, which does not change."""
         return self.file.unpacked is not None
 
+    def is_blank(self) -> bool:
+        """Return whether nothing but NULs was seen of it: they say nothing of what it is."""
+        return self.file.begins_with_nuls and self._reading.holes.find_end() >= self.file.size
+
     @property
     def is_growing(self) -> bool:
         """Whole lines wait for a record's end, which nothing but silence may bring."""

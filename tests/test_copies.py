@@ -354,3 +354,22 @@ def test_what_the_copy_does_not_hold_is_said(
     said = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
     assert [f"offset={100 * size + 4} bytes=7" in one for one in said] == [True]
     assert rig.flow.counters.abandoned_bytes == 7
+
+
+def test_copy_of_which_only_a_hole_is_there_is_not_taken_for_a_file_of_its_own(
+    tmp_path: Path,
+) -> None:
+    """NULs do not say of what it is a copy, until something is behind them: seed 311089."""
+    rig = Rig(tmp_path)
+    (tmp_path / "a.log").touch()
+    os.truncate(tmp_path / "a.log", 2000)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    (tmp_path / "a-1.log").write_bytes(bytes(1500))
+    rig.go_on()
+    lines += rig.write("a.log", 30, 40)
+    copy_and_truncate(rig, "a.log", "a-1.log")
+    rig.go_on()
+
+    assert lines == rig.accepted

@@ -123,6 +123,21 @@ def test_header_of_another_file_is_not_skipped_in_this_one(log: Log) -> None:
     assert [b"2\n"] == read_records(one)
 
 
+def test_header_is_skipped_whole_or_not_at_all(log: Log) -> None:
+    """Half of it may be any file's, which is regrown meanwhile: framed seed 43296."""
+    rules = split.Rules(64 * KIB, frame=frame.Frame(header_lines=2))
+    log.write(b"#h")
+    one = log.follow(0, rules)
+    log.write(b"#header\n#of two lines\n1\n")
+    skipped = one.read(CREDIT, 0.0)
+    log.write(b"#header\n#2\n3\n4\n5\n6\n7\n8\n")
+
+    assert skipped is not None
+    assert (22, 22) == (one.position, skipped.chunk.dropped_bytes)
+    with pytest.raises(proven.TruncatedError):
+        one.read(CREDIT, 0.0)
+
+
 # --- gaps between settled ranges --------------------------------------------------------------
 
 
