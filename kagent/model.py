@@ -135,7 +135,7 @@ class Evidence:
 
     fingerprint_holds: bool
     frontiers_held: frozenset[int]  # the offsets whose frontier holds
-    is_telling: bool = True  # the bytes compared are not one value repeated
+    is_telling: bool = True  # the bytes that hold are not one value repeated
     size: int | None = None  # of the content, where that is not the file's: it is compressed
 
 

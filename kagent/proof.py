@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import hashlib
+from collections.abc import Iterable
 
 from kagent import model
 
@@ -48,10 +49,15 @@ def gather_evidence(
         for one in frontiers(checkpoint)
         if read_frontier(files, handle, one.offset) == one
     }
-    compared = head + files.read(handle, *before(checkpoint.offset))
+    last = files.read(handle, *before(last_held(held, checkpoint.offset)))
     return model.Evidence(
-        digest(head) == checkpoint.fingerprint.digest, frozenset(held), len(set(compared)) > 1
+        digest(head) == checkpoint.fingerprint.digest, frozenset(held), len(set(head + last)) > 1
     )
+
+
+def last_held(held: Iterable[int], offset: int) -> int:
+    """Return up to where a file continues a checkpoint: bytes before that must be telling."""
+    return max((one for one in held if one <= offset), default=0)
 
 
 def last_line_end(

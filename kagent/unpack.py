@@ -90,13 +90,13 @@ class Unpacked:
     def evidence(self, checkpoint: model.Checkpoint) -> model.Evidence:
         """Return which digests of a checkpoint hold; all of it must be verified."""
         assert self._size is not None
-        head = self.head[: checkpoint.fingerprint.length]
-        compared = head + self._before[checkpoint.offset]
         held = {
             one.offset
             for one in proof.frontiers(checkpoint)
             if one.offset <= self._size and proof.digest(self._before[one.offset]) == one.digest
         }
+        compared = self.head[: checkpoint.fingerprint.length]
+        compared += self._before.get(proof.last_held(held, checkpoint.offset), b"")
         return model.Evidence(
             self.begins_with(checkpoint.fingerprint),
             frozenset(held),

@@ -143,6 +143,24 @@ def test_shorter_file_holds_what_it_still_has(handle: int, path: Path) -> None:
     assert (False, {500}) == (evidence.fingerprint_holds, evidence.frontiers_held)
 
 
+@pytest.mark.parametrize(
+    ("rest", "is_telling"), [(b"the rest", True), (b"another ", False)], ids=["its", "another"]
+)
+def test_what_holds_of_a_hole_alone_tells_nothing(
+    path: Path, rest: bytes, *, is_telling: bool
+) -> None:
+    """Whatever stands where the frontier does not hold: simulation, seed 314457."""
+    known = bytes(2000) + b"the rest"
+    path.write_bytes(bytes(2000) + rest)
+    handle = FILES.open(str(path), str(path))
+    found = proof.gather_evidence(FILES, handle, checkpoint(known, 2008, [1500], []))
+    FILES.close(handle)
+
+    assert found.fingerprint_holds
+    assert 1500 in found.frontiers_held
+    assert found.is_telling is is_telling
+
+
 # --- the last line ----------------------------------------------------------------------------
 
 
