@@ -93,7 +93,7 @@ class Searcher:
         self._scanner = scanning.Scanner((), (), files, clock)
         self._judged: set[_Look] = set()  # what was compared, to no avail
         self._swept: dict[str, float] = {}  # by tail_id: when younger generations were taken in
-        self._taken_in: set[tuple[model.FileIdentity, int]] = set()  # by mtime: what was found
+        self._taken_in: set[tuple[model.FileIdentity, int]] = set()  # with mtime: what was found
         self._owned: set[model.FileIdentity] = set()  # generations that are a checkpoint's file
 
     def search(
@@ -110,8 +110,10 @@ class Searcher:
             located: Returns the checkpoints whose file may be the one with an identity.
         """
         result = Search()
-        for tail_id in self._swept.keys() - {one.checkpoint.tail_id for one in lost}:
-            del self._swept[tail_id]
+        still_lost = {
+            one.checkpoint.tail_id for one in lost if not (one.is_open or one.went_on_in)
+        }
+        self._swept = {one: at for one, at in self._swept.items() if one in still_lost}
         if not lost:
             self._judged.clear()
             self._taken_in.clear()
@@ -132,9 +134,9 @@ class Searcher:
                 taken.add(best.decision.sightings[0].identity)
                 found[one.checkpoint.tail_id] = best
             others += filter(_may_be_the_copy, copies)
+        self._judged &= looks
         others = [one for one in others if one.decision.sightings[0].identity not in taken]
         taken |= {one.decision.sightings[0].identity for one in others}
-        self._judged &= looks
         for one in lost:
             if one.went_on_in:
                 continue
@@ -157,7 +159,7 @@ class Searcher:
         """Take in unknown younger generations; later only what was moved since, and each once."""
         tail_id, is_known = one.checkpoint.tail_id, its is not None or one.is_open
         end_s = math.inf if is_known else self._swept.get(tail_id, math.inf)
-        if result.is_clean and not is_known:  # what was found may be lost again
+        if result.is_clean and not is_known:
             self._swept.setdefault(tail_id, self._clock.time())
         for sighting in candidates:
             # Its row, by which it would be known, may have gone on in another file.
@@ -222,24 +224,24 @@ class Searcher:
         for sighting in sightings.values():
             matches = []
             for row in located(sighting.identity):
-                known_end = by_id[row.tail_id].known_end if row.tail_id in by_id else 0
                 probe = tracking.Probe(sighting, row)
                 if not (probe.is_needed or self._rotated.names(row.paths, sighting.path)):
                     continue  # an inode alone, under a name that is not its own, is no reason
                 proof = self._opener.gather(probe) if probe.is_needed else None
                 if probe.is_needed and proof is None:
-                    result.is_clean = False
-                    self._owned.add(sighting.identity)  # by whom, a later scan says
+                    result.is_clean = False  # whose it is, a later scan says
+                    self._owned.add(sighting.identity)
                     continue
+                known_end = by_id[row.tail_id].known_end if row.tail_id in by_id else 0
                 match = tracking.generation(probe, proof, known_end, is_itself=True)
                 if isinstance(match, tracking.Resume):
                     matches.append(match)
             if not matches:
                 continue
-            best = max(matches, key=lambda one: (not one.is_rolled_back, one.offset))
             self._owned.add(sighting.identity)
-            if best.checkpoint.tail_id in by_id:
-                owner = by_id[best.checkpoint.tail_id]
+            best = max(matches, key=lambda one: (not one.is_rolled_back, one.offset))
+            owner = by_id.get(best.checkpoint.tail_id)
+            if owner is not None:
                 found[best.checkpoint.tail_id] = Finding(best, owner, is_its=True)
         return found
 
