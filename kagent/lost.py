@@ -110,10 +110,8 @@ class Searcher:
             located: Returns the checkpoints whose file may be the one with an identity.
         """
         result = Search()
-        still_lost = {
-            one.checkpoint.tail_id for one in lost if not (one.is_open or one.went_on_in)
-        }
-        self._swept = {one: at for one, at in self._swept.items() if one in still_lost}
+        lost_ids = {one.checkpoint.tail_id for one in lost if not (one.is_open or one.went_on_in)}
+        self._swept = {one: at for one, at in self._swept.items() if one in lost_ids}
         if not lost:
             self._judged.clear()
             self._taken_in.clear()

@@ -367,7 +367,7 @@ class Writers:
         content.source = self._truth.current[node]
         content.skippable = content.source.skippable
         content.append(bytes(node.data))
-        content.is_rotated = True
+        content.is_rotated = node.links == 1  # one with another name goes on there
         content.cuts.add(len(node.data))
         self._judge_copy(node, content, self._clock.now)
         self._files.append(packed, gzip.compress(bytes(node.data), mtime=0))
