@@ -22,7 +22,7 @@ from kagent import logs, model, options, tail
 FILES_MIN = 1000  # fewer are polled: a user has 128 inotify instances, and others need some
 SWEEP_S = 10.0
 HEARD_S = 1.0  # what is not told within so long is not told at all
-_WATCHES_MAX = 500  # that are begun at one look: 12 us each
+_WATCHES_MAX = 2000  # that are begun at one look: 12 us each
 
 
 class Idle:
