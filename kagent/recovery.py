@@ -125,6 +125,8 @@ class Recovery:
             if finding.is_other or (_is_part(finding) and self._part_of(finding)):
                 is_clean = self._take_in_other(finding, now) and is_clean
                 continue
+            if not search.is_clean and self._may_wait(finding, now):
+                continue
             one = self._take_in(finding, now)
             if one is not None and _is_part(finding):
                 self._parts[finding.lost.checkpoint.tail_id] = one.tail_id
@@ -160,6 +162,16 @@ class Recovery:
             known.scans += 1
             missing[row.tail_id] = known
         self.missing = missing
+
+    def _may_wait(self, finding: lost.Finding, now: float) -> bool:
+        """Return whether a longer copy may be where nobody could look now."""
+        row = finding.lost.checkpoint
+        if not finding.is_its or not 0 < finding.size < self.losses.seen_of(row):
+            return False
+        missing, live = self.missing.get(row.tail_id), self._tails.all.get(row.tail_id)
+        if missing is not None:
+            return now - missing.since < missing.wait_s
+        return live is not None and now - live.left < self._rotate_wait_s
 
     def _take_in(self, finding: lost.Finding, now: float) -> tail.Tail | None:
         """Read on in what a search found; None if it is not as it was seen any more."""

@@ -38,8 +38,8 @@ class Rig:
         )
         self.flow = self.begin()
 
-    def begin(self) -> flow.Flow:
-        """Begin a life from what is durable."""
+    def begin(self, estate: roster.Estate | None = None) -> flow.Flow:
+        """Begin a life from what is durable, or from what the one before left."""
         self._lives += 1
         self.flow = flow.Flow(
             self._settings,
@@ -51,8 +51,14 @@ class Rig:
             self._save,
             lambda letter: None,
         )
-        self.flow.open(roster.Estate(*self.store.load("web")))
+        self.flow.open(estate or roster.Estate(*self.store.load("web")))
         return self.flow
+
+    def restart_flow(self) -> None:
+        """End a life and begin another one with its open files, as after a fault of the flow."""
+        estate = self.flow.close()
+        self.pending.clear()
+        self.begin(estate)
 
     def kill(self) -> None:
         """End a life as SIGKILL does."""

@@ -423,3 +423,37 @@ def test_archive_that_went_on_in_another_one_is_taken_in_once(tmp_path: Path) ->
     rig.go_on(90.0)
 
     assert lines + late == rig.accepted[30:]
+
+
+class _Closed(system.OsFiles):
+    """Files of which some cannot be opened for a while."""
+
+    suffix = "nothing"
+
+    def open(self, path: str, base: str) -> int:
+        if path.endswith(self.suffix):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return super().open(path, base)
+
+
+def test_short_copy_waits_for_a_longer_one_that_cannot_be_read_now(tmp_path: Path) -> None:
+    """An older copy of the same lines, and an archive that cannot be opened: seed 402205."""
+    files = _Closed()
+    rig = Rig(tmp_path, files)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    shutil.copyfile(tmp_path / "a.log", tmp_path / "a.log.old")
+    lines += rig.write("a.log", 30, 60)
+    rig.go_on(answers=False)
+    rig.stop()
+    (tmp_path / "a.log.gz").write_bytes(gzip.compress((tmp_path / "a.log").read_bytes()))
+    os.rename(tmp_path / "a.log", tmp_path / "elsewhere")  # its inode is not given again
+    files.suffix = ".gz"
+    rig.begin()
+    rig.go_on(3.0)
+    rig.restart_flow()
+    files.suffix = "nothing"
+    rig.go_on(30.0)
+
+    assert lines == rig.accepted
