@@ -34,12 +34,12 @@ same directory or under a name that `rotated` gives; what is compared is not one
     seen                                             decision
     the fingerprint of a source that was truncated   the copy: the source goes on in it
       or is gone, and its frontier
-    its fingerprint, and an older frontier f that    a copy that ended before: resumed at f as a
-      is settled, but not its frontier                 new tail, the source has nothing more
     the first bytes of a source that is neither,     may be a copy under way: held, until one of
-      and the bytes before min(size, its size)         the rows above holds, a byte differs, or
+      and the bytes before min(size, its size)         these rows holds, a byte differs, or
                                                        nothing changed for HOLD_S; one that
                                                        differs stays none when that is truncated
+    the fingerprint of one that is, and an older     a copy that ended before: resumed at f as a
+      frontier f that is settled, not its frontier     new tail, the source has nothing more
     anything else                                    read from 0
 
 A checkpoint with offset 0 and no range proves nothing and needs no proof: nothing was settled.
@@ -256,7 +256,9 @@ def recognise(
         elif not one.is_rolled_back:
             held.append(row.tail_id)
     best = max(found, key=lambda one: (not one.is_rolled_back, one.offset), default=None)
-    return best or (Hold(tuple(held)) if held else None)
+    if held and (best is None or best.is_rolled_back):
+        return Hold(tuple(held))  # all of it is in an open file: that explains it better
+    return best
 
 
 def generation(

@@ -517,6 +517,12 @@ def source(
             "c at 3000",
             id="of several the one that proves most",
         ),
+        pytest.param(
+            [source("a", is_gone=False), source("b", older=(2000,))],
+            [held(3000), held(2000)],
+            "held by a",
+            id="all of it is in one that is there: no matter what was before",
+        ),
     ],
 )
 def test_new_file_is_recognised(
