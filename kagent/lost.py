@@ -138,8 +138,7 @@ class Searcher:
         for one in lost:
             if one.went_on_in:
                 continue
-            # A file may be in doubt and truncated since: it is found once.
-            its = None if one.is_open else found.get(one.checkpoint.tail_id)
+            its = None if one.is_open else found.get(one.checkpoint.tail_id)  # not twice
             result.findings += [its] if its else []
             self._sweep(one, its, candidates[one.checkpoint.tail_id], taken, result)
         result.findings += others
@@ -214,7 +213,7 @@ class Searcher:
         located: Callable[[model.FileIdentity], Sequence[model.Checkpoint]],
         result: Search,
     ) -> dict[str, Finding]:
-        """Find the lost files that only have another name; note whose the generations are."""
+        """Find lost files that only have another name; note whose the generations are."""
         by_id = {one.checkpoint.tail_id: one for one in lost if not one.went_on_in}
         sightings = {one.identity: one for several in candidates.values() for one in several}
         found: dict[str, Finding] = {}
@@ -223,9 +222,10 @@ class Searcher:
             matches = []
             for row in located(sighting.identity):
                 probe = tracking.Probe(sighting, row)
-                if not (probe.is_needed or self._rotated.names(row.paths, sighting.path)):
-                    continue  # an inode alone, under a name that is not its own, is no reason
                 proof = self._opener.gather(probe) if probe.is_needed else None
+                is_told = probe.is_needed and (proof is None or proof.is_telling)
+                if not (is_told or self._rotated.names(row.paths, sighting.path)):
+                    continue  # an inode alone, under a name that is not its own, is no reason
                 if probe.is_needed and proof is None:
                     result.is_clean = False  # whose it is, a later scan says
                     self._owned.add(sighting.identity)

@@ -470,6 +470,8 @@ class Recovery:
 
         One that no scan sees may only have a name that the patterns do not match.
         """
+        if self._retired.is_there(row.identity):
+            return True
         missing = self.missing.get(row.tail_id)
         is_sought = missing is not None and missing.is_sought
         if self._is_there(row) or row.is_done or row.was_unlinked or is_sought:

@@ -46,6 +46,15 @@ class Retired:
         """Look at a file no more."""
         self._files_of.pop(identity, None)
 
+    def is_there(self, identity: model.FileIdentity) -> bool:
+        """Return whether a closed file still has a name, as it was last looked at or by now."""
+        one = self._files_of.get(identity)
+        if one is None:
+            return False
+        if one.seen is None or not self._files.is_as_seen(one.seen):
+            one.seen = self._find([identity]).get(identity)
+        return one.seen is not None
+
     def look(self, is_ours: Callable[[model.FileIdentity], bool]) -> list[tracking.Resume]:
         """Return how files that grew are to be opened.
 

@@ -373,3 +373,20 @@ def test_copy_of_which_only_a_hole_is_there_is_not_taken_for_a_file_of_its_own(
     rig.go_on()
 
     assert lines == rig.accepted
+
+
+def test_file_that_begins_like_a_retired_one_is_a_file_of_its_own(tmp_path: Path) -> None:
+    """The retired one is still there, and comes back under a matching name: seed 406960."""
+    rig = Rig(tmp_path, rotate_wait="10s")
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+    os.rename(tmp_path / "a.log", tmp_path / "a.log.1")
+    rig.go_on(30.0)
+
+    shutil.copyfile(tmp_path / "a.log.1", tmp_path / "b.log")
+    own = lines + rig.write("b.log", 50, 60)
+    rig.go_on(70.0)
+    os.rename(tmp_path / "a.log.1", tmp_path / "a.log")
+    rig.go_on(30.0)
+
+    assert sorted(lines + own) == sorted(rig.accepted)
