@@ -74,6 +74,7 @@ class Content:
     skippable: int = 0  # how much of it was there when `start_at` could decide
     skips: set[int] = dataclasses.field(default_factory=set)  # sizes at which it could decide
     last_append: float = 0.0
+    grown: dict[int, float] = dataclasses.field(default_factory=dict)  # when it came to a size
     late: Ranges = dataclasses.field(default_factory=Ranges)  # written after the silence
     cuts: set[int] = dataclasses.field(default_factory=set)  # sizes at which it fell silent
     covered: Ranges = dataclasses.field(default_factory=Ranges)  # delivered or dead-lettered
@@ -155,6 +156,7 @@ class Truth:
         else:
             content.last_append = now
         content.append(data)
+        content.grown[len(content.data)] = content.last_append
 
     def note_truncated(self, node: fakes.Node, size: int) -> None:
         old = self.current[node]
@@ -163,7 +165,9 @@ class Truth:
         new.append(bytes(old.data[:size]))
         new.source = old.source
         new.skippable = min(size, old.skippable)
-        new.last_append = old.last_append
+        # What came and was cut off again, before anybody looked, shows nothing.
+        new.last_append = old.grown.get(size, old.last_append)
+        new.grown = {size: new.last_append}
         new.cuts = {cut for cut in old.cuts if cut <= size}
 
     def note_lost(self, node: fakes.Node, size: int) -> None:
