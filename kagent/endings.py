@@ -169,9 +169,12 @@ class Endings:
         ]
         closed = 0
         for one in sorted(closable, key=lambda one: one.grown)[:count]:
-            if one.handle is None or self._tails.guard(
-                one, functools.partial(one.poll, now), now
-            ) != (one.position):
+            if one.handle is None:
+                continue
+            size = self._tails.guard(one, functools.partial(one.poll, now), now)
+            if size != one.position:
+                if size is not None:
+                    self._tails.wake(one)  # it is not asked again for what is known by now
                 continue
             row = self._tails.guard(one, functools.partial(one.checkpoint, now), now)
             if row is not None:

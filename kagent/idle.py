@@ -9,12 +9,15 @@ costs; so where there are many, the kernel is asked to tell once when one is wri
 Nothing but time hangs on what the kernel tells. A file is asked once more after its watch began,
 so that nothing falls between. Where a sweep finds what is not told within a second either, as on
 a network file system, the device's files are polled from then on; so is what the kernel refuses
-to watch, and everything when it lost events.
+to watch. Where it lost events, or has no watch left, all watches are given back and begun anew:
+in the second case half as many, since the limit is the user's, and others need some.
 """
 
 from __future__ import annotations
 
+import errno
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 
 from kagent import logs, model, options, tail
@@ -34,14 +37,16 @@ class Idle:
         self._files = files
         self._polled: dict[str, tail.Tail] = {}
         self._watched: dict[str, tail.Tail] = {}
+        self._unwatched: dict[str, tail.Tail] = {}  # of the polled ones: what may be watched
         self._asked: _Asked | None = None  # the polled ones; None when they are others now
+        self._asked_watched: _Asked | None = None
         self._growth: model.Growth | None = None
         self._tokens: dict[str, int] = {}  # by tail_id: what is watched, busy by now perhaps
         self._tails: dict[int, tail.Tail] = {}  # by token
-        self._refused: set[str] = set()  # tail_ids that the kernel does not watch
         self._suspects: dict[str, tuple[tail.Tail, float]] = {}  # grown, untold since
         self._deaf: set[int] = set()  # devices of which nothing is told
-        self._is_full = False
+        self._watches_max = math.inf
+        self._is_full = False  # nothing more is to be watched before the next sweep
         self._swept = 0.0
         self._said: set[str] = set()
 
@@ -52,27 +57,29 @@ class Idle:
         """Take in a tail that has nothing to do."""
         self._polled[one.tail_id] = one
         self._asked = None
+        if one.identity.device not in self._deaf:
+            self._unwatched[one.tail_id] = one
 
     def remove(self, one: tail.Tail) -> None:
         """Give a tail up that may have something to do; its file is watched on."""
-        self._watched.pop(one.tail_id, None)
+        if self._watched.pop(one.tail_id, None) is not None:
+            self._asked_watched = None
         if self._polled.pop(one.tail_id, None) is not None:
             self._asked = None
+            self._unwatched.pop(one.tail_id, None)
 
     def forget(self, one: tail.Tail) -> None:
         """Give a tail up for good."""
         self.remove(one)
         self._suspects.pop(one.tail_id, None)
-        self._refused.discard(one.tail_id)
         self._end_watch(one)
 
     def close(self) -> None:
         """Have none any more."""
+        self._end_watches()
         self._polled.clear()
-        self._watched.clear()
+        self._unwatched.clear()
         self._asked = None
-        if self._growth is not None:
-            self._growth.close()
 
     def grown(self, now: float, *, is_all: bool = False) -> list[tail.Tail]:
         """Return the tails whose files have another size than they had.
@@ -93,70 +100,91 @@ class Idle:
             self._asked = _Asked(self._polled.values())
         found = self._asked.differing(self._files)
         if is_sweep:
-            untold = _Asked(self._watched.values()).differing(self._files)
+            if self._asked_watched is None:
+                self._asked_watched = _Asked(self._watched.values())
+            untold = self._asked_watched.differing(self._files)
             self._suspects |= {one.tail_id: (one, now) for one in untold}
             found += untold
         for one in begun:
-            if one.tail_id in self._tokens:  # else it was told already
+            if one.tail_id in self._tokens:  # else it was told already, or all are begun anew
                 self.remove(one)
                 self._watched[one.tail_id] = one
+                self._asked_watched = None
         return found
 
     def _watch(self) -> list[tail.Tail]:
         """Let the kernel watch more files; return which. They are asked once more after that."""
-        if self._growth is None and len(self._polled) < FILES_MIN:
+        if self._is_full or (self._growth is None and len(self._unwatched) < FILES_MIN):
             return []
-        may_be = (
-            one
-            for one in self._polled.values()
-            if one.tail_id not in self._refused and one.identity.device not in self._deaf
-        )
         begun: list[tail.Tail] = []
-        for one in itertools.islice(may_be, 0 if self._is_full else _WATCHES_MAX):
-            assert one.handle is not None
+        for one in list(itertools.islice(self._unwatched.values(), _WATCHES_MAX)):
+            if len(self._tokens) >= self._watches_max:
+                break
             try:
                 self._growth = self._growth or self._files.growth()
-                token = self._growth.watch(one.handle)
+                self._note_watch(one, self._growth)
             except PermissionError:
-                self._refused.add(one.tail_id)
-                continue
+                del self._unwatched[one.tail_id]
             except OSError as error:
                 self._is_full = True
                 self._say(one, str(error.strerror))
+                if error.errno == errno.ENOSPC:
+                    self._watches_max = len(self._tokens) // 2
+                    self._end_watches()
                 break
-            if self._tokens.get(one.tail_id) != token:
-                self._end_watch(one)
-            self._tokens[one.tail_id], self._tails[token] = token, one
-            begun.append(one)
+            else:
+                begun.append(one)
         return begun
+
+    def _note_watch(self, one: tail.Tail, growth: model.Growth) -> None:
+        assert one.handle is not None
+        token = growth.watch(one.handle)
+        if self._tokens.get(one.tail_id) != token:
+            self._end_watch(one)
+        self._tokens[one.tail_id], self._tails[token] = token, one
 
     def _hear(self, now: float) -> None:
         """Let what was told, and what the kernel does not tell of, be polled."""
         told = [] if self._growth is None else self._growth.told()
         if told is None:  # it does not know what was written to
-            told = list(self._tails)
+            self._end_watches()
+            return
         for token in told:
             one = self._tails.pop(token, None)
             if one is not None:
                 del self._tokens[one.tail_id]
                 self._suspects.pop(one.tail_id, None)
-                if self._watched.pop(one.tail_id, None) is not None:
-                    self.add(one)
-        for tail_id, (one, since) in list(self._suspects.items()):
+                self._poll(one)
+        for one, since in list(self._suspects.values()):
             if now - since >= HEARD_S:
-                del self._suspects[tail_id]
                 self._give_device_up(one)
+                return
+
+    def _poll(self, one: tail.Tail) -> None:
+        """Poll what was watched, if it is idle still."""
+        if self._watched.pop(one.tail_id, None) is not None:
+            self._asked_watched = None
+            self.add(one)
 
     def _give_device_up(self, deaf: tail.Tail) -> None:
         device = deaf.identity.device
-        if device in self._deaf:
-            return
         self._deaf.add(device)
         self._say(deaf, "its growth was not told: a network file system?")
-        for one in [one for one in self._watched.values() if one.identity.device == device]:
-            del self._watched[one.tail_id]
-            self.add(one)
-            self._end_watch(one)
+        self._end_watches()
+        for one in self._polled.values():
+            if one.identity.device == device:
+                self._unwatched.pop(one.tail_id, None)
+
+    def _end_watches(self) -> None:
+        """Give every watch back: what was watched is polled until it is watched anew."""
+        if self._growth is not None:
+            self._growth.close()
+            self._growth = None
+        self._tokens.clear()
+        self._tails.clear()
+        self._suspects.clear()
+        for one in list(self._watched.values()):
+            self._poll(one)
 
     def _end_watch(self, one: tail.Tail) -> None:
         token = self._tokens.pop(one.tail_id, None)

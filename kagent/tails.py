@@ -87,12 +87,15 @@ class Tails:
         try:
             grown = self._idle.grown(now, is_all=is_all)
         except OSError:  # of one of them: each is asked by itself, and its fault is its own
-            grown = list(self._idle)
-            for one in grown:
-                self.guard(one, functools.partial(one.poll, now), now)
+            grown = [one for one in list(self._idle) if self._has_grown(one, now)]
         for one in grown:
             if one.tail_id in self.all:
                 self.wake(one)
+
+    def _has_grown(self, one: tail.Tail, now: float) -> bool:
+        """Ask one file for its size; return whether it has another one, or a fault."""
+        before = one.size
+        return self.guard(one, functools.partial(one.poll, now), now) != before
 
     def rest(self, now: float) -> None:
         """Find out which tails have nothing to do any more."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lost_rig import Rig
 
-from kagent import system
+from kagent import sightings, system
 
 
 def test_deleted_files_hold_no_more_of_the_disk_than_allowed(
@@ -124,3 +124,19 @@ def test_file_that_was_renamed_away_ends_with_its_last_line(tmp_path: Path, last
     (row,) = rig.store.rows.values()
     assert row.is_done
     assert row.offset == 3000 + len(last)
+
+
+def test_file_that_grew_when_it_was_to_be_closed_for_others_is_read_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its size was asked for then, and so is nothing new at the next look."""
+    monkeypatch.setattr(sightings, "LOOKS_MIN", 0)
+    rig = Rig(tmp_path)
+    rig.write("a.log", 0, 30)
+    rig.go_on(30.0)
+    rig.flow.roster._handles_max = 1
+    lines = rig.write("a.log", 30, 40)
+    rig.write("b.log", 0, 1)
+    rig.go_on(5.0)
+
+    assert rig.accepted[30:40] == lines

@@ -20,6 +20,12 @@ def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sightings, "LOOKS_MIN", 0)  # no scan finds what is to be found here
 
 
+def watches(growth: inotify.Inotify) -> int:
+    """Return how many watches there are, as the kernel says, if it is not closed."""
+    info = Path(f"/proc/self/fdinfo/{growth._handle}")
+    return info.read_text().count("inotify wd:") if info.exists() else 0
+
+
 class _Deaf(inotify.Inotify):
     """inotify on a network file system: what others write is not told."""
 
@@ -55,26 +61,51 @@ class _Refusing(inotify.Inotify):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
+class _Losing(inotify.Inotify):
+    """Its queue was too short once."""
+
+    is_lost = False
+
+    def told(self) -> list[int] | None:
+        told, is_lost, type(self).is_lost = super().told(), self.is_lost, False
+        return None if is_lost else told
+
+
+class _Limited(inotify.Inotify):
+    """The user has watches for four files."""
+
+    def watch(self, handle: int) -> int:
+        if watches(self) == 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().watch(handle)
+
+
 class _Files(system.OsFiles):
     """Real files; counts what is asked, and has the growth that a test wants."""
 
     def __init__(self, growth: type[inotify.Inotify] | None = inotify.Inotify) -> None:
         self.asked: list[int] = []
+        self.growths: list[inotify.Inotify] = []
         self._growth = growth
 
     def growth(self) -> model.Growth:
         if self._growth is None:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return self._growth()
+        self.growths.append(self._growth())
+        return self.growths[-1]
+
+    def watches(self) -> int:
+        """Return how many there are; a number that was closed may be another one's since."""
+        return sum({one._handle: watches(one) for one in self.growths}.values())
 
     def sizes(self, handles: Sequence[int]) -> list[int]:
         self.asked.append(len(handles))
         return super().sizes(handles)
 
 
-def begin(tmp_path: Path, files: _Files, count: int = 5) -> Rig:
+def begin(tmp_path: Path, files: _Files, count: int = 5, **source: object) -> Rig:
     """Follow files until nothing is to be done for them."""
-    rig = Rig(tmp_path, files)
+    rig = Rig(tmp_path, files, **source)
     for number in range(count):
         rig.write(f"{number}.log", 0, 1)
     os.utime(tmp_path, (0, 0))  # else it seems to change all the time
@@ -125,6 +156,23 @@ def test_growth_that_is_not_told_is_found(
     assert "0.log" in said
 
 
+def test_device_that_is_given_up_is_polled_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what the kernel was asked to watch in the very moment."""
+    monkeypatch.setattr(idle, "_WATCHES_MAX", 1)
+    files = _Files(_Deaf)
+    rig = begin(tmp_path, files, 60)
+    rig.write("0.log", 1, 2)
+    rig.go_on(idle.SWEEP_S + 3.0)
+
+    lines = [line for number in range(60) for line in rig.write(f"{number}.log", 2, 3)]
+    rig.go_on(1.5)
+
+    assert sorted(rig.accepted[-60:]) == sorted(lines)
+    assert files.watches() == 0
+
+
 def test_limit_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Past the kernel's limits what is left is polled."""
     caplog.set_level(logging.INFO)
@@ -132,6 +180,28 @@ def test_limit_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
 
     (said,) = [one.getMessage() for one in caplog.records if "files polled" in one.getMessage()]
     assert os.strerror(errno.ENOSPC) in said
+
+
+def test_half_of_the_watches_that_there_are_is_left_to_others(tmp_path: Path) -> None:
+    """The limit is the user's: new directories need some, and other programs."""
+    files = _Files(_Limited)
+    rig = begin(tmp_path, files, 10)
+    held = files.watches()
+    rig.go_on(60.0)
+
+    assert (held, files.watches()) == (2, 2)
+
+
+def test_watches_are_given_back_when_some_of_what_was_told_is_lost(tmp_path: Path) -> None:
+    """One that nobody knows of any more would last as long as its file."""
+    files = _Files(_Losing)
+    rig = begin(tmp_path, files, rotate_wait="30s")
+    os.rename(tmp_path / "0.log", tmp_path / "0.log.1")
+    rig.go_on(10.0)
+    _Losing.is_lost = True
+    rig.go_on(60.0)
+
+    assert len(rig.flow.roster.tails) == files.watches() == 4
 
 
 def test_file_cut_and_written_on_is_told_of(tmp_path: Path) -> None:

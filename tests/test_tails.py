@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from lost_rig import Rig
+
+from kagent import system
 
 
 def test_only_files_with_something_to_do_are_busy(tmp_path: Path) -> None:
@@ -62,3 +66,31 @@ def test_fault_of_one_file_is_its_own(tmp_path: Path) -> None:
 
     assert said is None
     assert rig.accepted[-3:] == lines
+
+
+def test_file_that_cannot_be_asked_for_its_size_wakes_no_other(tmp_path: Path) -> None:
+    """Then each is asked by itself, and most have nothing new."""
+
+    class _Stale(system.OsFiles):
+        handle = -1
+
+        def size(self, handle: int) -> int:
+            if handle == self.handle:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            return super().size(handle)
+
+        def sizes(self, handles: Sequence[int]) -> list[int]:
+            return [self.size(handle) for handle in handles]
+
+    files = _Stale()
+    rig = Rig(tmp_path, files)
+    for number in range(5):
+        rig.write(f"{number}.log", number, number + 1)
+    rig.go_on(30.0)
+    tails = rig.flow.roster._tails
+    one = next(iter(tails.all.values()))
+    assert one.handle is not None
+    files.handle = one.handle
+    tails.wake_grown(rig.clock.now)
+
+    assert [one] == list(tails.busy.values())
