@@ -12,9 +12,13 @@ import bisect
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
 
 from kagent import generations, kept, model, proof, proven, tail, tracking, unpack
 
+# Of the file of a checkpoint: whether a scan sees it, or none does, or that is being found out;
+# `ended`: it is there, and nothing is written to it any more.
+Whereabouts = Literal["there", "gone", "sought", "ended"]
 HOLD_S = 60.0  # how long what may be a copy under way may stand still
 _KEY_BYTES = 64
 
@@ -69,14 +73,14 @@ class Copies:
         self,
         one: tail.Tail,
         rows: kept.Rows,
-        is_there: Callable[[model.Checkpoint], bool | None],
+        where: Callable[[model.Checkpoint], Whereabouts],
     ) -> Answer | None:
         """Return what a file that nothing was read of may be a copy of; None: ask again.
 
         Args:
             one: The file.
             rows: Checkpoints that no tail holds.
-            is_there: Whether the file of such a checkpoint is where it was; None: not known yet.
+            where: Says what became of the file of such a checkpoint.
 
         Raises:
             SourceTruncatedError: a source is not what it was; ask again when that is settled.
@@ -87,7 +91,7 @@ class Copies:
         head = one.file.look(0, min(size, model.FINGERPRINT_BYTES_MAX))
         self._undecided.clear()
         self.is_pending = False
-        sources = [*self._open_sources(one, head), *self._kept_sources(one, head, rows, is_there)]
+        sources = [*self._open_sources(one, head), *self._kept_sources(one, head, rows, where)]
         if self._undecided:
             return Answer(tracking.Hold(tuple(self._undecided)))
         if not sources:
@@ -149,14 +153,17 @@ class Copies:
             except OSError:
                 self._undecided.append(source.tail_id)  # said where it is read
                 continue
-            yield tracking.Source(facts, is_gone=False)
+            if source.is_packed or facts.offset == one.size:
+                yield tracking.Source(facts, is_gone=False)
+            else:  # longer than what it could be a copy of
+                one.unlike.add(source.tail_id)
 
     def _kept_sources(
         self,
         one: tail.Tail,
         head: bytes,
         rows: kept.Rows,
-        is_there: Callable[[model.Checkpoint], bool | None],
+        where: Callable[[model.Checkpoint], Whereabouts],
     ) -> Iterator[tracking.Source]:
         if len(head) < model.FINGERPRINT_BYTES_MAX:
             return
@@ -164,11 +171,11 @@ class Copies:
             if row.offset >= model.FINGERPRINT_BYTES_MAX and self._is_near(
                 one.paths + one.former_paths, row.paths
             ):
-                is_known_there = is_there(row)
-                if is_known_there is None:
+                found = where(row)
+                if found == "sought":
                     self._undecided.append(row.tail_id)
-                else:
-                    yield tracking.Source(row, is_gone=not is_known_there)
+                elif found != "ended" or one.size <= row.size:
+                    yield tracking.Source(row, is_gone=found == "gone")
 
     def _short_sources(self, one: tail.Tail) -> list[str]:
         """Return truncated tails that the file begins like, of which too little was read."""

@@ -396,7 +396,7 @@ class Recovery:
         while True:
             try:
                 answer = self._tails.guard(
-                    one, lambda: self._copies.ask(one, self._rows, self._may_be_there), now
+                    one, lambda: self._copies.ask(one, self._rows, self._where), now
                 )
             except copies.SourceTruncatedError as error:
                 self._tails.truncate(error.source, now)
@@ -465,18 +465,18 @@ class Recovery:
             and row.identity not in self._tails.by_identity
         )
 
-    def _may_be_there(self, row: model.Checkpoint) -> bool | None:
-        """Return whether the file of a checkpoint is there; None: it is being looked for.
+    def _where(self, row: model.Checkpoint) -> copies.Whereabouts:
+        """Return what became of the file of a checkpoint.
 
         One that no scan sees may only have a name that the patterns do not match.
         """
         if self._retired.is_there(row.identity):
-            return True
+            return "ended"
+        if self._is_there(row):
+            return "there"
         missing = self.missing.get(row.tail_id)
-        is_sought = missing is not None and missing.is_sought
-        if self._is_there(row) or row.is_done or row.was_unlinked or is_sought:
-            return self._is_there(row)
-        return None
+        is_sought = self.is_scanned if missing is None else missing.is_sought
+        return "gone" if row.is_done or row.was_unlinked or is_sought else "sought"
 
     def _is_ours(self, identity: model.FileIdentity) -> bool:
         """Return whether a file is open, or is read as the flow's patterns match its path."""

@@ -100,7 +100,7 @@ class Resting:
         is_as_saved = (
             row.identity == group[0].identity
             and row.size == row.offset == group[0].size
-            and row.mtime_ns == group[0].mtime_ns
+            and (row.mtime_ns == group[0].mtime_ns or not row.size)  # an empty one has no past
             and row.paths == tuple(sorted(one.path for one in group))
             and not row.ranges
         )

@@ -390,3 +390,25 @@ def test_file_that_begins_like_a_retired_one_is_a_file_of_its_own(tmp_path: Path
     rig.go_on(30.0)
 
     assert sorted(lines + own) == sorted(rig.accepted)
+
+
+@pytest.mark.parametrize("is_retired", [False, True], ids=["followed", "retired"])
+def test_file_that_is_longer_than_what_it_begins_like_is_not_held(
+    tmp_path: Path, *, is_retired: bool
+) -> None:
+    """A copy has no more than its source; and this one never stands still: framed seed 61675."""
+    rig = Rig(tmp_path, rotate_wait="10s")
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+    if is_retired:
+        os.rename(tmp_path / "a.log", tmp_path / "a.log.1")
+        rig.go_on(30.0)
+
+    shutil.copyfile(tmp_path / ("a.log.1" if is_retired else "a.log"), tmp_path / "b.log")
+    lines *= 2
+    for number in range(50, 60):
+        lines += rig.write("b.log", number, number + 1)
+        rig.go_on(1.0)
+    rig.go_on(2.0)
+
+    assert lines == rig.accepted
