@@ -243,6 +243,8 @@ class Opener:
                 descriptor.
         """
         assert copy.handle is not None
+        # Of an archive the search saw the size that it has on the disk.
+        resume = dataclasses.replace(resume, sightings=copy.sightings())
         one = self._resume(resume, copy.handle, now, copy.file.unpacked)
         one.paths, one.base, one.state = copy.paths, copy.base, copy.state
         one.left, one.scans_unseen, one.is_unlinked = (
