@@ -122,8 +122,8 @@ class Tail:
 
     @property
     def seen_bytes(self) -> int:
-        """How long the file was seen to be, before it was found truncated."""
-        return max(self.position, self.file.size_before)
+        """How far there was data in the file, before it was found truncated."""
+        return max(self.position, self._search.data_end(self.file.size_before))
 
     @property
     def lost_bytes(self) -> int:
@@ -343,7 +343,7 @@ class Tail:
             older,
             ranges,
             self._rules.digest,
-            self.size,
+            self._search.data_end(self.size),
             is_done=self.is_spent,
         )
 

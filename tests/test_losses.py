@@ -114,3 +114,43 @@ def test_copy_that_was_overwritten_lacks_what_it_lacked_before(
 
     assert said(caplog) == ["3000 bytes=5", "3005 bytes=6"]
     assert rig.flow.counters.abandoned_bytes == 11
+
+
+@pytest.mark.parametrize("is_down", [False, True], ids=["running", "down"])
+@pytest.mark.parametrize("size", [0, 3000], ids=["emptied", "trimmed"])
+def test_space_that_nobody_wrote_to_is_not_lost(
+    tmp_path: Path, size: int, *, is_down: bool
+) -> None:
+    """A writer that allocates space before it writes gives back what it did not need."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    os.truncate(tmp_path / "a.log", 1024**2)
+    rig.go_on()
+
+    if is_down:
+        rig.stop()
+    os.truncate(tmp_path / "a.log", size)
+    if is_down:
+        rig.begin()
+    rig.go_on(400.0)
+    rig.clock.now += 3600.0
+    rig.go_on()
+
+    assert rig.accepted == lines
+    assert rig.flow.counters.abandoned_bytes == 0
+
+
+def test_half_a_line_before_space_that_nobody_wrote_to_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its bytes alone are counted."""
+    rig = Rig(tmp_path)
+    rig.write("a.log", 0, 30)
+    append(tmp_path / "a.log", b"half a line")
+    os.truncate(tmp_path / "a.log", 1024**2)
+    rig.go_on()
+
+    os.truncate(tmp_path / "a.log", 0)
+    rig.go_on(400.0)
+
+    assert said(caplog) == ["3000 bytes=11"]
