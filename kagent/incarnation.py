@@ -116,7 +116,7 @@ class Incarnation:
             self._wind_down()
         except Exception as error:  # noqa: BLE001 -- our bug ends this life only
             self._fail(error)
-            self.estate = self._remains()
+            self.estate = self.flow.roster.remains()
         self.suspects.close()
 
     def _step_and_wait(self, due: float) -> None:
@@ -138,10 +138,6 @@ class Incarnation:
                 self.flow.in_flight,
             )
         self.estate = self.flow.close()
-
-    def _remains(self) -> roster.Estate:
-        """Return the descriptors of a flow that cannot be closed; its rows are in the database."""
-        return roster.Estate(handles=self.flow.roster.handles)
 
     def _fail(self, error: Exception) -> None:
         """Remember a bug of ours; the agent builds the flow anew."""

@@ -86,3 +86,9 @@ class Ledger:
         else:
             self._starts.insert(index, start)
             self._ends.insert(index, end)
+
+
+def bytes_outside(ranges: Iterable[tuple[int, int]], start: int, end: int) -> int:
+    """Return how many bytes of `[start, end)` are in none of the ranges, which do not overlap."""
+    inside = sum(max(0, min(after, end) - max(first, start)) for first, after in ranges)
+    return max(0, end - start - inside)

@@ -7,7 +7,18 @@ copy may still grow, and another may hold more: what it does not hold is lost wh
 
 from __future__ import annotations
 
-from kagent import copies, logs, model, options, tail, tails
+import dataclasses
+
+from kagent import copies, ledger, logs, model, options, tail, tails
+
+
+@dataclasses.dataclass(slots=True)
+class _Short:
+    """A tail that goes on in what is shorter than its file was seen to be; and that file's row."""
+
+    tail: tail.Tail
+    seen_bytes: int
+    row: model.Checkpoint
 
 
 class Losses:
@@ -18,35 +29,47 @@ class Losses:
         self.abandoned_bytes = 0
         # By tail_id: archives that may hold the rest of lost files, and why they cannot be read.
         self.unreadable: dict[str, list[str]] = {}
-        # By tail_id: tails that go on in what is shorter than a file of so many bytes.
-        self._short: dict[str, tuple[tail.Tail, int]] = {}
+        self._short: dict[str, _Short] = {}  # by tail_id
         self._flow = flow
         self._tails = tails_
 
     def seen_of(self, row: model.Checkpoint) -> int:
         """Return how long a file was seen to be, before it was truncated or gone."""
         live = self._tails.all.get(row.tail_id)
-        return row.size if live is None else live.position + live.lost_bytes
+        return row.size if live is None else live.seen_bytes
 
-    def note_short(self, one: tail.Tail, seen_bytes: int) -> None:
+    def note_short(self, one: tail.Tail, seen_bytes: int, row: model.Checkpoint) -> None:
         """Note that a tail goes on in the rest of a file that had so many bytes."""
-        before = self._short.get(one.tail_id, (one, 0))[1]
-        if one.size < max(seen_bytes, before):
-            self._short[one.tail_id] = one, max(seen_bytes, before)
+        known = self._short.get(one.tail_id)
+        if known is not None and known.seen_bytes >= seen_bytes:
+            seen_bytes, row = known.seen_bytes, known.row
+        if one.size < seen_bytes:
+            self._short[one.tail_id] = _Short(one, seen_bytes, row)
 
-    def hand_on(self, first: tail.Tail, one: tail.Tail) -> None:
-        """Note that another copy of the same file holds more than the first one."""
-        if first.tail_id in self._short:
-            self.note_short(one, self._short.pop(first.tail_id)[1])
+    def hand_on(self, first_id: str, one: tail.Tail) -> None:
+        """Note that one more copy of a file may hold more than the first one."""
+        first = self._short.get(first_id)
+        if first is not None and one.size > first.tail.size:
+            del self._short[first_id]
+            self.note_short(one, first.seen_bytes, first.row)
 
     def count_short(self, now: float) -> None:
         """Abandon what is not in copies that do not grow any more."""
-        for tail_id, (one, seen_bytes) in list(self._short.items()):
+        for tail_id, short in list(self._short.items()):
+            one = short.tail
             is_still = one.state != "truncated" and now - one.grown >= copies.HOLD_S
             if is_still or tail_id not in self._tails.all:
                 del self._short[tail_id]
-                if one.size < seen_bytes:
-                    self.abandon(one.paths, one.size, seen_bytes - one.size, tail_id)
+                held = one.seen_bytes if one.state == "truncated" else one.size
+                # Of what was shipped nothing is lost, even if the file itself has lost it.
+                start = max(held, short.row.offset)
+                count = _unsettled_bytes(short.row, start, short.seen_bytes)
+                self.abandon(one.paths, start, count, short.row.tail_id)
+
+    def abandon_row(self, row: model.Checkpoint) -> None:
+        """Abandon what no life settled of a file that is gone."""
+        count = _unsettled_bytes(row, row.offset, row.size)
+        self.abandon(row.paths, row.offset, count, row.tail_id)
 
     def abandon(self, paths: tuple[str, ...], offset: int, count: int, tail_id: str) -> None:
         """Say what is lost, and of which archives that nobody here can read that may not be so."""
@@ -70,3 +93,7 @@ class Losses:
                 offset,
                 archive,
             )
+
+
+def _unsettled_bytes(row: model.Checkpoint, start: int, end: int) -> int:
+    return ledger.bytes_outside([(one.start, one.end) for one in row.ranges], start, end)

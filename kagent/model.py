@@ -107,9 +107,9 @@ class Checkpoint:
     `older` are frontiers below `offset` (about 1, 10 and 60 s before, and at half of it), by
     which a log that lost its last bytes in a power cut is recognised. `split_digest` covers all
     options that decide splitting; when it changed, `ranges` mean nothing. `size` is how long the
-    file was when last looked at. `unseen_s` counts observed running time since a scan last saw
-    the file. `is_done`: nothing of it is expected any more, its file was shipped or given up; the
-    row stays so that its copies and generations are known.
+    file was when last looked at, without NULs at its end that wait. `unseen_s` counts observed
+    running time since a scan last saw the file. `is_done`: nothing of it is expected any more,
+    its file was shipped or given up; the row stays so that its copies and generations are known.
     """
 
     tail_id: str

@@ -214,10 +214,6 @@ class Opener:
             one.close(handle)
             return None
 
-    def drop_compressed(self) -> None:
-        """Close every compressed file that is not a tail's."""
-        self._unpacker.drop_all()
-
     def _resume(
         self,
         resume: tracking.Resume,
@@ -243,6 +239,8 @@ class Opener:
                 descriptor.
         """
         assert copy.handle is not None
+        # Of an archive the search saw the size that it has on the disk.
+        resume = dataclasses.replace(resume, sightings=copy.sightings())
         one = self._resume(resume, copy.handle, now, copy.file.unpacked)
         one.paths, one.base, one.state = copy.paths, copy.base, copy.state
         one.left, one.scans_unseen, one.is_unlinked = (
@@ -299,6 +297,11 @@ class Opener:
             self._files.close(handle)
         self._handles.clear()
         self._unpacker.forget_unasked()
+
+    def close(self) -> None:
+        """Close everything that is not a tail's."""
+        self.close_unused()
+        self._unpacker.drop_all()
 
     def gather(self, probe: tracking.Probe) -> model.Evidence | None:
         """Return what a file that a scan saw says of a checkpoint, None if it cannot be read."""

@@ -110,7 +110,7 @@ class Reading:
         end = self.holes.find_end()
         if end == 0 or (end >= file.size and not is_final):
             self.search.note_seen(end)
-            self.search.ends_in_nuls = end > 0
+            self.search.nuls_from = 0 if end else None
             if end == 0:
                 file.take_nuls_for_data()
             return None
@@ -156,12 +156,13 @@ class Reading:
         if nuls:
             return self._drop(start, block.data[:nuls], now)
         is_end = region_end is None and self.holes.is_begun_in(block)
-        self.search.ends_in_nuls = is_end
+        self.search.nuls_from = None
         if is_end:
             if is_final and not block.data.strip(b"\0"):
                 return self._drop(start, block.data, now)
             block.data = block.data.rstrip(b"\0")
-            end = size if is_final else start + len(block.data)
+            self.search.nuls_from = start + len(block.data)
+            end = size if is_final else self.search.nuls_from
         if not block.data:
             self.search.note_nuls(size)
             return None

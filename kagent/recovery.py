@@ -199,7 +199,7 @@ class Recovery:
             self._spend_likeliest(one)
             return one
         if not _is_part(finding):
-            self.losses.note_short(one, seen_bytes)
+            self.losses.note_short(one, seen_bytes, source)
         if isinstance(decision, tracking.Start):
             one.is_known = True
             self._spend(source.tail_id)
@@ -251,8 +251,7 @@ class Recovery:
         if one is None:
             copy.close()
             return False
-        if first is not None and one.size > first.size:
-            self.losses.hand_on(first, one)
+        self.losses.hand_on(first_id, one)
         return True
 
     def _part_of(self, finding: lost.Finding) -> str:
@@ -299,7 +298,7 @@ class Recovery:
     def _spend_likeliest(self, one: tail.Tail) -> None:
         """Take a generation for what a file held that was truncated before a byte was read."""
         for old in self._tails.truncated.values():
-            is_likely = old.position == 0 and old.lost_bytes == one.size
+            is_likely = old.position == 0 and old.seen_bytes == one.size
             if is_likely and not old.is_spent and old.paths == one.paths:
                 self._spend(old.tail_id)
                 return
@@ -323,7 +322,7 @@ class Recovery:
         for tail_id, missing in list(self.missing.items()):
             row = self._rows.get(tail_id)  # none if it was found in this scan
             if row is not None and now - missing.since >= missing.wait_s:
-                self.losses.abandon(row.paths, row.offset, row.size - row.offset, tail_id)
+                self.losses.abandon_row(row)
                 self._spend(tail_id)
 
     def _look_for_copies(self, now: float) -> bool:
@@ -381,7 +380,7 @@ class Recovery:
         one.is_known = True
         for tail_id in answer.alike:
             source = self._tails.all[tail_id]
-            self.losses.note_short(one, self.losses.seen_of(source.row))
+            self.losses.note_short(one, self.losses.seen_of(source.row), source.row)
             self._note_went_on(lost.LostFile(source.facts(), source.known_end), one)
             self._spend(tail_id)
         if one.is_packed and one.state == "followed" and not self._reads_compressed:
@@ -451,7 +450,7 @@ class Recovery:
         self._tails.add(one)
         if not decision.is_rolled_back:
             self._note_went_on(source, one)
-            self.losses.note_short(one, seen_bytes)
+            self.losses.note_short(one, seen_bytes, row)
         self._tails.say(
             logging.INFO, "copy found", one, f"position={one.position} size={one.size}"
         )
@@ -518,7 +517,7 @@ class Recovery:
             return
         if is_renamed:
             self._note_went_on(lost.LostFile(row), one)
-        self.losses.note_short(one, row.size)
+        self.losses.note_short(one, row.size, row)
 
     def note_read(self, one: tail.Tail) -> None:
         """Take in a tail of which something was read."""

@@ -187,9 +187,15 @@ class Roster:
                 one.close()  # its successor verifies it anew
             if not one.is_durable:
                 estate.undurable.add(one.tail_id)
-        self._opener.drop_compressed()
+        self._opener.close()
         self._tails.clear()
         return estate
+
+    def remains(self) -> Estate:
+        """Return the descriptors of files, if `close` failed; their rows are in the database."""
+        self._tails.end_watches()
+        self._opener.close()
+        return Estate(handles=self.handles)
 
     # --- what is there ------------------------------------------------------------------------
 

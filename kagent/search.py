@@ -27,7 +27,8 @@ class Search:
     """What was looked at of one file behind its position; owned by its tail.
 
     No line ends between the position and `scanned`. `line_end` is where the oversize line ends
-    that begins at the position, once that is known.
+    that begins at the position, once that is known. `nuls_from` is where the NULs began that the
+    file ended in when that was searched last, None if it ended in something else.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Search:
         self.scanned = file.at
         self._last_bytes = b""  # the bytes just before there, if they were searched
         self.line_end: LineEnd | None = None
-        self.ends_in_nuls = False  # the bytes that were searched last are NULs to the file's end
+        self.nuls_from: int | None = None
 
     @property
     def is_growing(self) -> bool:
@@ -54,12 +55,18 @@ class Search:
         has_parts = self._rules.oversize == "split" and searched > self._rules.record_bytes_max
         return self.line_end is None and searched > _SHORT_REST_BYTES and not has_parts
 
+    def data_end(self, size: int) -> int:
+        """Return up to where there was data when the file had a size: NULs at its end are none."""
+        if self.nuls_from is None or self.scanned < size:
+            return size
+        return min(size, max(self.nuls_from, self._file.at))
+
     # --- what was searched ----------------------------------------------------------------------
 
     def forget(self) -> None:
         """Begin anew at the position: what was searched may have changed."""
         self.scanned, self._last_bytes, self.line_end = self._file.at, b"", None
-        self.ends_in_nuls = False
+        self.nuls_from = None
         if self._framer is not None:
             self._framer.forget()
 
@@ -70,7 +77,8 @@ class Search:
             OSError: as the system says.
         """
         at = self.scanned - len(self._last_bytes)
-        if self._file.look(at, len(self._last_bytes)) != self._last_bytes or self.ends_in_nuls:
+        is_there = self._file.look(at, len(self._last_bytes)) == self._last_bytes
+        if not is_there or self.nuls_from is not None:
             self.forget()
 
     def note(self, at: int, data: bytes) -> None:
@@ -85,7 +93,7 @@ class Search:
 
     def note_nuls(self, size: int) -> None:
         """Note that a file of a size was looked through if nothing but NULs is left of it."""
-        if self.ends_in_nuls:
+        if self.nuls_from is not None:
             self.scanned = max(self.scanned, size)
             self._last_bytes = bytes(min(self.scanned, model.FRONTIER_BYTES_MAX))
 

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from kagent import model, proven, reading, split, tracking, unpack
+from kagent import ledger, model, proven, reading, split, tracking, unpack
 
 
 class Tail:
@@ -121,9 +121,14 @@ class Tail:
         return max(0, self.file.size - self.position)
 
     @property
+    def seen_bytes(self) -> int:
+        """How far there was data in the file, before it was found truncated."""
+        return max(self.position, self._search.data_end(self.file.size_before))
+
+    @property
     def lost_bytes(self) -> int:
-        """Bytes that were not split when the file was found truncated, by what was seen of it."""
-        return max(0, self.file.size_before - self.position)
+        """What of that was not split, nor settled by an earlier life."""
+        return ledger.bytes_outside(self.ledger.ranges(), self.position, self.seen_bytes)
 
     @property
     def header(self) -> list[bytes]:
@@ -338,7 +343,7 @@ class Tail:
             older,
             ranges,
             self._rules.digest,
-            self.size,
+            self._search.data_end(self.size),
             is_done=self.is_spent,
         )
 

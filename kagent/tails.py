@@ -59,6 +59,10 @@ class Tails:
         self.busy.clear()
         self._idle.close()
 
+    def end_watches(self) -> None:
+        """Let the kernel tell of no file any more."""
+        self._idle.close()
+
     def add(self, one: tail.Tail) -> None:
         """Take in a tail of a file that is open."""
         self.all[one.tail_id] = one

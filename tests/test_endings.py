@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lost_rig import Rig
 
-from kagent import sightings, system
+from kagent import proof, sightings, system
 
 
 def test_deleted_files_hold_no_more_of_the_disk_than_allowed(
@@ -140,3 +140,23 @@ def test_file_that_grew_when_it_was_to_be_closed_for_others_is_read_on(
     rig.go_on(5.0)
 
     assert rig.accepted[30:40] == lines
+
+
+def test_file_that_was_opened_to_be_looked_at_is_closed_with_a_flow_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug of ours while a scan asks what a file is: the flow ends, and begins again."""
+    rig = Rig(tmp_path)
+    rig.write("a.log", 0, 30)
+    rig.go_on()
+    rig.stop()
+    before = len(os.listdir("/proc/self/fd"))
+
+    rig.begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(proof, "gather_evidence", lambda *_: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            rig.go_on()
+    rig.stop()
+
+    assert len(os.listdir("/proc/self/fd")) == before

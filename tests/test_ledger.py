@@ -251,3 +251,15 @@ def test_saved_ranges_ascend_and_do_not_touch(ranges: list[tuple[int, int]]) -> 
     """A ledger does not start from ranges that no ledger could have saved."""
     with pytest.raises(AssertionError):
         ledger.Ledger(0, ranges)
+
+
+@fast
+@hypothesis.given(histories(), st.integers(0, 60), st.integers(0, 60))
+def test_bytes_outside_of_ranges_are_counted(
+    history: tuple[int, list[tuple[int, int]]], start: int, end: int
+) -> None:
+    """Each byte once that is in none of them; no byte if there is none between."""
+    _, ranges = history
+    settled = {byte for first, after in ranges for byte in range(first, after)}
+
+    assert len(set(range(start, end)) - settled) == ledger.bytes_outside(ranges, start, end)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import pathlib
 import threading
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import yaml
 from daemon import wait_until
 from fakes import FakeDeadLetters, FakeDestination
 
-from kagent import adoption, checkpoint, config, model, roster, supervisor, system
+from kagent import adoption, checkpoint, config, idle, model, roster, supervisor, system
 from kagent.destinations import kinesis
 
 
@@ -153,6 +155,35 @@ def test_a_flow_that_cannot_even_be_closed_keeps_its_deleted_file(rig: Rig) -> N
             return {b"a 0\n", b"a 1\n"} == set(rig.accepted["a"].accepted)  # like a crash
 
         wait_until(is_rebuilt, "the line in the deleted file")
+
+
+def test_what_a_flow_that_cannot_be_closed_was_told_by_ends_with_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells nobody of its files any more: a user has few such descriptors."""
+    monkeypatch.setattr(idle, "FILES_MIN", 0)
+    wait_until(lambda: count_inotify() == 2, "both files to be watched")
+    path = rig.root / "log" / "a.log"
+    with path.open("a", buffering=1) as file:
+        path.unlink()
+        rig.files.faults += ["a 0"] * 3
+        file.write("a 1\n")
+
+        def is_rebuilt() -> bool:
+            rig.flows.supervise()
+            return b"a 1\n" in rig.accepted["a"].accepted
+
+        wait_until(is_rebuilt, "the line in the deleted file")
+
+    assert count_inotify() == 1
+
+
+def count_inotify() -> int:
+    links = []
+    for one in pathlib.Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            links.append(os.readlink(one))
+    return links.count("anon_inode:inotify")
 
 
 def test_a_reload_replaces_what_it_changes_only(rig: Rig) -> None:

@@ -24,6 +24,20 @@ def test_growth_is_noticed(log: Log) -> None:
     assert (6.0, False, 1) == (one.grown, one.is_finished, one.unread_bytes)
 
 
+def test_what_an_earlier_life_settled_is_not_lost(log: Log) -> None:
+    """Of what was seen before a truncation only gaps are, behind the position."""
+    log.write(lines(0, 20))
+    one = log.follow()
+    (result,) = read_chunks(one)
+    one.settle([result.chunk.slice(10, 15)])
+    again = log.resume(row_of(one))
+    log.write(b"")
+
+    with pytest.raises(proven.TruncatedError):
+        again.poll(0.0)
+    assert (2000, 1500) == (again.seen_bytes, again.lost_bytes)
+
+
 # --- checkpoints ------------------------------------------------------------------------------
 
 
