@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from kagent import model
 
@@ -49,15 +49,17 @@ def gather_evidence(
         for one in frontiers(checkpoint)
         if read_frontier(files, handle, one.offset) == one
     }
-    last = files.read(handle, *before(last_held(held, checkpoint.offset)))
+    ends = [files.read(handle, *before(offset)) for offset in telling(held, checkpoint)]
+    compared = b"".join([head, *ends])
     return model.Evidence(
-        digest(head) == checkpoint.fingerprint.digest, frozenset(held), len(set(head + last)) > 1
+        digest(head) == checkpoint.fingerprint.digest, frozenset(held), len(set(compared)) > 1
     )
 
 
-def last_held(held: Iterable[int], offset: int) -> int:
-    """Return up to where a file continues a checkpoint: bytes before that must be telling."""
-    return max((one for one in held if one <= offset), default=0)
+def telling(held: Collection[int], checkpoint: model.Checkpoint) -> list[int]:
+    """Return the offsets by which a file continues a checkpoint, of those that hold."""
+    last = max((one for one in held if one <= checkpoint.offset), default=0)
+    return [last, *(one.end for one in checkpoint.ranges if one.end in held)]
 
 
 def last_line_end(

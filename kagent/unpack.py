@@ -95,8 +95,8 @@ class Unpacked:
             for one in proof.frontiers(checkpoint)
             if one.offset <= self._size and proof.digest(self._before[one.offset]) == one.digest
         }
-        compared = self.head[: checkpoint.fingerprint.length]
-        compared += self._before.get(proof.last_held(held, checkpoint.offset), b"")
+        ends = [self._before.get(offset, b"") for offset in proof.telling(held, checkpoint)]
+        compared = b"".join([self.head[: checkpoint.fingerprint.length], *ends])
         return model.Evidence(
             self.begins_with(checkpoint.fingerprint),
             frozenset(held),
