@@ -148,6 +148,11 @@ class Opener:
         """Compressed files are to be verified before they can be opened: see `verify_on`."""
         return self._unpacker.is_busy
 
+    @property
+    def is_awaited(self) -> bool:
+        """What a compressed file holds is not known yet, and can be read so far."""
+        return self._unpacker.is_awaited
+
     def verify_on(self) -> None:
         """Decompress a piece of a file that is to be opened."""
         self._unpacker.verify_on()
@@ -183,7 +188,8 @@ class Opener:
         except OSError as error:
             self._faults.report(sighting.path, f"cannot read: {error.strerror}")
             return None
-        if one is None:
+        fault = fault or self._unpacker.fault_of(sighting.identity)
+        if fault:
             self._faults.report(sighting.path, fault)
         return one
 

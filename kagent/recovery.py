@@ -327,7 +327,7 @@ class Recovery:
 
     def _look_for_copies(self, now: float) -> bool:
         """Let what was truncated go on in new files; return whether each could be looked at."""
-        is_clean = not self._opener.is_verifying  # nothing is given up that an archive may hold
+        is_clean = not self._opener.is_awaited  # nothing is given up that an archive may hold
         if self._tails.truncated or self.missing:
             # Nothing is given up by sizes that were seen before.
             self._tails.wake_grown(now, is_all=True)

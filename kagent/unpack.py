@@ -196,6 +196,7 @@ class Unpacker:
         self._held: dict[model.FileIdentity, tuple[tuple[int, int], Unpacked | None, str]] = {}
         self._handles: dict[model.FileIdentity, int] = {}
         self._asked: set[model.FileIdentity] = set()
+        self._faults: dict[model.FileIdentity, str] = {}  # of what is tried again and again
 
     @property
     def handles(self) -> set[int]:
@@ -206,6 +207,18 @@ class Unpacker:
     def is_busy(self) -> bool:
         """Something is left to be verified."""
         return any(one is not None and not one.is_verified for _, one, _ in self._held.values())
+
+    @property
+    def is_awaited(self) -> bool:
+        """Something is left to be verified, and nothing hindered that so far."""
+        return any(
+            one is not None and not one.is_verified and identity not in self._faults
+            for identity, (_, one, _) in self._held.items()
+        )
+
+    def fault_of(self, identity: model.FileIdentity) -> str:
+        """Return why a file could not be verified when that was tried last; empty if it could."""
+        return self._faults.get(identity, "")
 
     def find(self, sighting: model.Sighting, handle: int | None) -> tuple[Unpacked | None, str]:
         """Return what a compressed file holds, or why it cannot be read.
@@ -263,17 +276,20 @@ class Unpacker:
             if one is None or one.is_verified:
                 continue
             try:
-                one.verify_on()
+                if one.verify_on():
+                    self._faults.pop(identity, None)
             except content.UnreadableError as error:
                 self.drop(identity)
                 self._held[identity] = look, None, str(error)
-            except OSError:
+            except OSError as error:
                 self.drop(identity)  # it is opened again when it is asked for again
+                self._faults[identity] = f"cannot read: {error.strerror}"
             return
 
     def forget_unasked(self) -> None:
         """Give up what nobody asked for since the last call."""
         self.drop_all(set(self._held) - self._asked)
+        self._faults = {one: why for one, why in self._faults.items() if one in self._asked}
         self._asked.clear()
 
     def drop_all(self, identities: Iterable[model.FileIdentity] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import logging
 import lzma
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 from lost_rig import Rig
 
-from kagent import unpack
+from kagent import content, system, unpack
 
 
 def compress(path: Path, form: str = "gz") -> Path:
@@ -300,3 +301,37 @@ def test_nothing_is_given_up_before_an_archive_is_verified(
     rig.go_on(60.0)
 
     assert lines == rig.accepted
+
+
+def test_archive_with_an_unreadable_part_is_said_and_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is tried again and again; what is lost elsewhere is given up all the same."""
+    monkeypatch.setattr(content, "_BLOCK_BYTES", 1000)
+    archive = tmp_path / "b.log"
+    archive.write_bytes(gzip.compress(random.Random(0).randbytes(1_000_000)))
+
+    class _Faulty(system.OsFiles):
+        number = archive.stat().st_ino
+
+        def read(self, handle: int, offset: int, size: int) -> bytes:
+            if offset >= 500_000 and os.fstat(handle).st_ino == self.number:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().read(handle, offset, size)
+
+    files = _Faulty()
+    rig = Rig(tmp_path, files, rotate_wait="10s", read_compressed=True)
+    rig.write("a.log", 0, 30)
+    with open(tmp_path / "a.log", "ab") as file:
+        file.write(b"half a line")
+    rig.go_on()
+    os.truncate(tmp_path / "a.log", 0)
+    rig.go_on(20.0)
+    lost = rig.flow.counters.abandoned_bytes
+    early = len(rig.accepted)
+    files.number = -1
+    rig.go_on()
+
+    assert (11, 30) == (lost, early)
+    assert len(rig.accepted) > early
+    assert 1 == caplog.text.count("b.log reason=cannot read: Input/output error")
