@@ -236,7 +236,7 @@ def recognise(
         sources: What it may be a copy of.
         evidence: What the file says of each source's checkpoint, by tail_id.
     """
-    held: list[str] = []
+    held: dict[str, int] = {}  # by tail_id: up to where both are the same
     found: list[Resume] = []
     for source in sources:
         row = source.checkpoint
@@ -254,10 +254,10 @@ def recognise(
         if source.is_gone:
             found.append(one)
         elif not one.is_rolled_back:
-            held.append(row.tail_id)
+            held[row.tail_id] = row.offset
     best = max(found, key=lambda one: (not one.is_rolled_back, one.offset), default=None)
-    if held and (best is None or best.is_rolled_back):
-        return Hold(tuple(held))  # all of it is in an open file: that explains it better
+    if held and (best is None or best.is_rolled_back or best.offset < max(held.values())):
+        return Hold(tuple(held))  # more of it is in an open file: that explains it better
     return best
 
 

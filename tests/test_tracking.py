@@ -523,6 +523,12 @@ def source(
             "held by a",
             id="all of it is in one that is there: no matter what was before",
         ),
+        pytest.param(
+            [source("a", offset=2500), source("b", is_gone=False)],
+            [held(2500), held(3000)],
+            "held by b",
+            id="more of it is in one that is there",
+        ),
     ],
 )
 def test_new_file_is_recognised(
