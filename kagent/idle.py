@@ -212,6 +212,7 @@ class _Asked:
     def __init__(self, tails: Iterable[tail.Tail]) -> None:
         self._tails = list(tails)
         files_ = [one.file for one in self._tails]
+        # What is idle is open: each has a handle.
         self._handles = [one.handle for one in files_ if one.handle is not None]
         self._known = [one.size for one in files_]
 
