@@ -129,7 +129,8 @@ class Idle:
                 self._is_full = True
                 self._say(one, str(error.strerror))
                 if error.errno == errno.ENOSPC:
-                    self._watches_max = len(self._tokens) // 2
+                    if self._tokens:  # else none is left by others: it is tried again
+                        self._watches_max = max(1, len(self._tokens) // 2)
                     self._end_watches()
                 break
             else:
