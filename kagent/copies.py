@@ -50,7 +50,6 @@ class Copies:
         truncated: Mapping[str, tail.Tail],
     ) -> None:
         """Know no file yet; the tails are the roster's, whatever becomes of them."""
-        self.upheavals = 0  # files that were truncated or let go: answers may differ since
         self._files = files
         self._rotated = rotated
         self._tails = tails

@@ -129,7 +129,8 @@ class Idle:
                 self._is_full = True
                 self._say(one, str(error.strerror))
                 if error.errno == errno.ENOSPC:
-                    self._watches_max = len(self._tokens) // 2
+                    if self._tokens:  # else none is left by others: it is tried again
+                        self._watches_max = max(1, len(self._tokens) // 2)
                     self._end_watches()
                 break
             else:
@@ -212,6 +213,7 @@ class _Asked:
     def __init__(self, tails: Iterable[tail.Tail]) -> None:
         self._tails = list(tails)
         files_ = [one.file for one in self._tails]
+        # What is idle is open: each has a handle.
         self._handles = [one.handle for one in files_ if one.handle is not None]
         self._known = [one.size for one in files_]
 

@@ -75,9 +75,7 @@ class Recovery:
         self.missing: dict[str, _Missing] = {}  # rows whose files no scan sees, by tail_id
         self._unproven: list[lost.LostFile] = []  # resumed at 0: they may be other files now
         self._went_on: list[lost.LostFile] = []  # in a copy: another one may be the right one
-        self._growing: set[str] = (
-            set()
-        )  # tails of copies that may be being made: nothing is lost yet
+        self._growing: set[str] = set()  # tails of copies that may be being made
         self._parts: dict[str, str] = {}  # by tail_id: the tail of a copy that ended before it did
         self.seen: Collection[model.FileIdentity] = ()  # every file that scans saw
         self.seen_at = sightings.Sightings()

@@ -19,8 +19,9 @@ looked for among the generations (`lost`).
 
 What costs time grows with what happens, not with what is there. A tail at the end of its file with
 all of it settled and saved has nothing to do until its size or a sighting changes: it is not
-*busy*, and nothing looks at it but one call that asks for the sizes of all such files. Whoever
-does something to a tail makes it busy (`_wake`); `_rest` finds out when it is not any more.
+*busy*, and nothing looks at it but `idle`, which finds out which of all such files grew. Whoever
+does something to a tail wakes it (`Tails.wake`); `Tails.rest` finds out when it is not busy any
+more.
 """
 
 from __future__ import annotations
@@ -450,10 +451,6 @@ class Roster:
                 row.offset,
                 row.size,
             )
-
-    # --- what was lost ------------------------------------------------------------------------
-
-    # --- is it a copy -------------------------------------------------------------------------
 
     # --- what is read -------------------------------------------------------------------------
 

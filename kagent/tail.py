@@ -39,7 +39,7 @@ class Tail:
         self.former_paths: tuple[str, ...] = ()  # before it was last renamed
         self.base = sightings[0].base
         self.start = start
-        self.mtime_saved: int | None = None  # instead, while it is not known to be the file it was
+        self.mtime_saved: int | None = None  # in rows, until it is known to be the file it was
         self.grown = now  # when a byte was last seen to come
         self.has_grown = False  # since it was opened
         self.state: Literal["followed", "left", "truncated"] = "followed"

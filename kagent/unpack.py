@@ -2,8 +2,8 @@
 
 `Unpacked` decompresses a whole file once, a bounded piece at a time, before anything of it is
 used: only a stream that is complete and sound is read. Meanwhile it keeps what stands before the
-offsets that somebody wants proved. Then it is `model.Files` for the one handle that it owns: size
-and offsets are those of the decompressed bytes. Reading goes forward; going back begins anew.
+offsets that somebody wants proved. Then it is `model.OpenFiles` for the one handle that it owns:
+size and offsets are those of the decompressed bytes. Reading goes forward; going back begins anew.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import errno
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from kagent import content, model, proof
 
@@ -104,7 +104,7 @@ class Unpacked:
             self._size,
         )
 
-    # --- to read it: model.Files ----------------------------------------------------------------
+    # --- to read it: model.OpenFiles ------------------------------------------------------------
 
     def prepare(self, offset: int) -> bool:
         """Go on to an offset, a bounded piece at a time; return whether it can be read there."""
@@ -126,10 +126,6 @@ class Unpacked:
         """Return where data begins: an archive has no holes."""
         assert handle == self._handle
         return offset
-
-    def sizes(self, handles: Sequence[int]) -> list[int]:
-        """Return the size of each handle: all of them are the one."""
-        return [self.size(handle) for handle in handles]
 
     def read(self, handle: int, offset: int, size: int) -> bytes:
         """Return up to `size` bytes at `offset`, fewer only at the end."""

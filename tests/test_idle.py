@@ -72,10 +72,12 @@ class _Losing(inotify.Inotify):
 
 
 class _Limited(inotify.Inotify):
-    """The user has watches for four files."""
+    """The user has watches for four files, and others use them at times."""
+
+    watches_max = 4
 
     def watch(self, handle: int) -> int:
-        if watches(self) == 4:
+        if watches(self) >= self.watches_max:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return super().watch(handle)
 
@@ -190,6 +192,20 @@ def test_half_of_the_watches_that_there_are_is_left_to_others(tmp_path: Path) ->
     rig.go_on(60.0)
 
     assert (held, files.watches()) == (2, 2)
+
+
+def test_watches_that_others_give_back_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as there was none, it is tried again."""
+    monkeypatch.setattr(_Limited, "watches_max", 0)
+    files = _Files(_Limited)
+    rig = begin(tmp_path, files)
+    held = files.watches()
+    monkeypatch.setattr(_Limited, "watches_max", 100)
+    rig.go_on(60.0)
+
+    assert (held, files.watches()) == (0, 5)
 
 
 def test_watches_are_given_back_when_some_of_what_was_told_is_lost(tmp_path: Path) -> None:
