@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 import pydantic
 from pydantic_core import core_schema
 
+from kagent import meanings
+
 _SIZE_FACTORS = {
     "B": 1,
     "KB": 1000,
@@ -46,16 +48,12 @@ class NotAllowedError(ValueError):
         super().__init__(f"expected {expected}")
 
 
-class Options(pydantic.BaseModel):
-    """A frozen model whose unknown keys are errors; every part of the configuration is one.
-
-    The string below a field is its meaning on the reference page.
-    """
+class Options(meanings.Described):
+    """A frozen model whose unknown keys are errors; every part of the configuration is one."""
 
     model_config = pydantic.ConfigDict(
         extra="forbid",
         frozen=True,
-        use_attribute_docstrings=True,
         defer_build=True,  # a model that only stands in others has no validator made for itself
     )
 

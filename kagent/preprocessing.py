@@ -136,7 +136,9 @@ class Preprocessing:
         affordable_bytes = int(credit_bytes / self.growth)
         count = len(records)
         if _cost(records) > affordable_bytes:
-            costs = itertools.accumulate(map(_cost_of_one, records))
+            # Of no more than there could be if they were empty: a slice may be few of very many.
+            most = affordable_bytes // model.RECORD_OVERHEAD_BYTES + 1
+            costs = itertools.accumulate(map(_cost_of_one, records[:most]))
             count = bisect.bisect_right(list(costs), affordable_bytes)
             count = max(count, 1 if must_move else 0)
         if count == 0:

@@ -146,6 +146,8 @@ class FramedContent(Content):
     """The bytes of a file whose lines end as this world's do."""
 
     records: simulation_records.Records
+    ended_bytes: int = -1  # its size when a record ended by time, where its cuts are noted
+    lasted_bytes: int = -1  # its size when its last line was taken for one
 
     def append(self, data: bytes) -> None:
         at = len(self.data)
@@ -160,12 +162,13 @@ class FramedContent(Content):
     @property
     def whole_bytes(self) -> int:
         """Return where the last whole line ends: parts of a container's line are none yet."""
-        ends = [0, *self.line_ends]
-        while self.records.is_decoded and len(ends) > 1:
-            if self.records.is_last_part(self.data, ends[-2], ends[-1]):
-                break
-            ends.pop()
-        return ends[-1]
+        if not self.records.is_decoded:
+            return self.complete_bytes
+        ends = self.line_ends
+        for last in range(len(ends) - 1, -1, -1):
+            if self.records.is_last_part(self.data, ends[last - 1] if last else 0, ends[last]):
+                return ends[last]
+        return 0
 
 
 class FramedTruth(Truth):
@@ -357,15 +360,22 @@ class FramedWriters(Writers):
         """Take in also where records end by time, and last lines."""
         super().note_silence()
         records = self._profile.records
+        last_s = records.final_line_s
+        if not records.group and last_s is None:
+            return
         for content in self._truth.current.values():
             silent_s = self._clock.now - self._truth.grown.get(content, 0.0)
             silent_s += 1.0  # what comes while a step is under way came when that began
-            if records.group and silent_s >= records.timeout_s:
-                assert isinstance(content, FramedContent)
+            assert isinstance(content, FramedContent)
+            size = len(content.data)
+            is_over = records.group and silent_s >= records.timeout_s
+            if is_over and content.ended_bytes != size:
+                content.ended_bytes = size
                 content.cuts |= {content.whole_bytes, content.complete_bytes} - {0}
-            last_s = records.final_line_s
-            if last_s is not None and silent_s >= last_s and content.data:
-                content.cuts |= {len(content.data), len(content.data.rstrip(b"\0"))}
+            is_last = last_s is not None and silent_s >= last_s
+            if is_last and content.data and content.lasted_bytes != size:
+                content.lasted_bytes = size
+                content.cuts |= {size, len(content.data.rstrip(b"\0"))}
 
 
 class FramedWorld(World):

@@ -12,6 +12,7 @@ reaches from its first byte, from where `start_at` began, and from each such end
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Iterable
@@ -112,7 +113,7 @@ class Records:
             texts = []
             while start < end:
                 line = min(self.line_end(data, start) or end, end)
-                texts.append(self._said(bytes(data[start:line]))[0])
+                texts.append(_said(bytes(data[start:line]), is_docker=self.is_docker)[0])
                 start = line
             text = b"".join(texts)
         else:
@@ -137,27 +138,9 @@ class Records:
         text = data[first : len(data) - last].decode("utf-16-le", "replace")
         return ("\ufffd" * first + text + "\ufffd" * last).encode()
 
-    def _said(self, line: bytes) -> tuple[bytes, bytes]:
-        """Return what a container's line says, and its stream; a raw line has none."""
-        is_whole = line.endswith(b"\n")
-        if self.is_docker:
-            try:
-                entry = json.loads(line)
-                text, stream = entry["log"].encode(), entry["stream"].encode()
-            except (ValueError, KeyError, TypeError, AttributeError):
-                return line, b""
-            is_line = text and stream and b"\n" not in text[:-1]
-            return (text, stream) if is_line else (line, b"")
-        found = _CRI.fullmatch(line if is_whole else line + b"\n")
-        if found is None:
-            return line, b""
-        if found[3] is not None:
-            return found[3], found[1]
-        return found[2] + b"\n" * is_whole, found[1]
-
     def is_last_part(self, data: bytes | bytearray, start: int, end: int) -> bool:
         """Return whether a container's line does not go on in the next."""
-        return self._said(bytes(data[start:end]))[0].endswith(b"\n")
+        return _said(bytes(data[start:end]), is_docker=self.is_docker)[0].endswith(b"\n")
 
     # --- units ----------------------------------------------------------------------------------
 
@@ -189,7 +172,7 @@ class Records:
             return None
         if not self.is_decoded:
             return Unit(at, end, self._transcoded(data[at:end], at), b"stdout")
-        text, stream = self._said(data[at:end])
+        text, stream = _said(data[at:end], is_docker=self.is_docker)
         return Unit(at, end, text, stream, is_alone=not stream)
 
     def _goes_on(self, before: bytes, line: bytes) -> bool:
@@ -278,3 +261,23 @@ def _is_quote_open(text: bytes) -> bool:
         before = one
         at += 1
     return is_open
+
+
+@functools.lru_cache(4096)  # the same lines are looked at again after each silence
+def _said(line: bytes, *, is_docker: bool) -> tuple[bytes, bytes]:
+    """Return what a container's line says, and its stream; a raw line has none."""
+    is_whole = line.endswith(b"\n")
+    if is_docker:
+        try:
+            entry = json.loads(line)
+            text, stream = entry["log"].encode(), entry["stream"].encode()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return line, b""
+        is_line = text and stream and b"\n" not in text[:-1]
+        return (text, stream) if is_line else (line, b"")
+    found = _CRI.fullmatch(line if is_whole else line + b"\n")
+    if found is None:
+        return line, b""
+    if found[3] is not None:
+        return found[3], found[1]
+    return found[2] + b"\n" * is_whole, found[1]

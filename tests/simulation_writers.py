@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 import gzip
 import random
 from collections.abc import Callable, Collection, Iterable
@@ -19,6 +20,7 @@ POISON = b"POISON"
 UNLINKED_WAIT_S = 10.0
 
 
+@functools.lru_cache(4096)  # asked of the same few names at each step
 def matches(path: str) -> bool:
     """Return whether a path matches one of PATTERNS; written without kagent's own code."""
     parts = path.split("/")
@@ -449,7 +451,7 @@ class Writers:
         return self._has_directory(path.rpartition("/")[0]) and not self._exists(path)
 
     def is_matching(self, node: fakes.Node) -> bool:
-        return any(matches(path) for path in self.named.get(node, ()))
+        return any(map(matches, self.named.get(node, ())))
 
     def note_names(self) -> None:
         """Take in which names files have now, and which of them lost their last matching one."""
@@ -489,19 +491,21 @@ class Writers:
 
     def note_silence(self) -> None:
         """Take in which files may be cut where they end: nobody has to read on."""
-        for node, content in self._truth.current.items():
-            if self.is_silent(node):
+        for node in self.left_at:  # of no other anybody may be silent
+            content = self._truth.current.get(node)
+            if content is not None and self.is_silent(node):
                 content.cuts.add(len(node.data))
                 if node.data.endswith(b"\0"):  # nobody wrote those, they are in no line
                     content.cuts.add(len(node.data.rstrip(b"\0")))
 
     def is_silent(self, node: fakes.Node) -> bool:
         """Nobody has to read on: no matching name can be seen, and no byte came for long."""
-        if node not in self.left_at or (self.is_matching(node) and node not in self._hidden):
+        if node not in self.left_at:
             return False
         wait_s = self._profile.rotate_wait_s if node.links else UNLINKED_WAIT_S
         since = max(self.left_at[node], self._truth.current[node].last_append)
-        return self._clock.now - since >= wait_s
+        is_long = self._clock.now - since >= wait_s
+        return is_long and (node in self._hidden or not self.is_matching(node))
 
     def create_last(self) -> fakes.Node:
         """Create one more file with a line."""

@@ -958,7 +958,7 @@ def test_memory_is_bounded_when_records_grow(factor: int) -> None:
         end -= 1
 
     assert end
-    assert b"0123456789\n" * 20_000 * factor == b"".join(rig.accepted)
+    assert [b"0123456789\n" * factor] * 20_000 == rig.accepted
     assert max(held) <= 2 * 1024**2 + 64 * 11 * 3000
 
 

@@ -22,6 +22,7 @@ LAYERS = {
     # L0: nouns, and the errors that they carry
     "model": 0,
     "options": 0,
+    "meanings": 0,
     "kpl": 0,
     "errors": 0,
     "frame": 0,
@@ -155,6 +156,7 @@ WITHIN_A_LAYER = {
     ("lost", "opening"): "generations are opened and proved as other files are",
     ("generations", "patterns"): "where generations are is said by a pattern",
     ("system", "inotify"): "what tells of growth is the system's, and loaded where it is wanted",
+    ("options", "meanings"): "every option is described by the string below its field",
     ("model", "errors"): "a receipt carries the error that set it back; errors knows nothing",
     ("multiline", "userpattern"): "its patterns may be the operator's",
     ("patternparts", "userpattern"): "the parts of such a pattern are such patterns",
