@@ -446,6 +446,7 @@ class Recovery:
             self._tails.drop(copy)
         self._rows.forget(copy.tail_id)
         self._tails.add(one)
+        self._copies.note(one)
         if not decision.is_rolled_back:
             self._note_went_on(source, one)
             self.losses.note_short(one, seen_bytes, row)

@@ -364,6 +364,7 @@ class Roster:
                     "were shipped, and what stands there now is shipped again",
                 )
         self._tails.add(one)
+        self._recovery.note_read(one)  # a copy of it may be under way
         how = "file opened" if isinstance(decision, tracking.Start) else "file resumed"
         self._tails.say(logging.INFO, how, one, f"position={one.position} size={one.size}")
         return one
@@ -403,6 +404,7 @@ class Roster:
             else:
                 self._lose(row)
             self._tails.add(one)
+            self._recovery.note_read(one)
 
     def _drop_inherited(self, tail_id: str) -> None:
         if tail_id in self._inherited:

@@ -412,3 +412,20 @@ def test_file_that_is_longer_than_what_it_begins_like_is_not_held(
     rig.go_on(2.0)
 
     assert lines == rig.accepted
+
+
+def test_copy_under_way_at_the_start_is_held(tmp_path: Path) -> None:
+    """Nothing was read of its source in this life yet: `make campaign`, a slow copytruncate."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 60)
+    rig.go_on()
+    rig.kill()
+    lines += rig.write("a.log", 60, 80)
+    (tmp_path / "a-1.log").write_bytes((tmp_path / "a.log").read_bytes()[:3000])
+    rig.begin()
+    rig.go_on()
+    early = rig.accepted.copy()
+    copy_and_truncate(rig, "a.log", "a-1.log")
+    rig.go_on()
+
+    assert lines == early == rig.accepted
