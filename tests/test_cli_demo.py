@@ -85,12 +85,13 @@ def test_it_loses_nothing_and_explains_every_duplicate(tmp_path: pathlib.Path) -
 
 
 def test_a_duplicate_that_nothing_explains_fails_it(tmp_path: pathlib.Path) -> None:
-    """Lines that come twice without a reason, here from a copied file, are exit code 1."""
+    """Lines that come twice without a reason, here from a file that has them, are exit code 1."""
     with demo(tmp_path, seconds=3) as process:
         wait_for_stderr(process, "the daemon is up")
         (log,) = tmp_path.glob("kagent-demo-*/logs/web/img.log")
         lines = log.read_bytes().splitlines(keepends=True)[:-1]
-        (log.parent / "copy.log").write_bytes(b"".join(lines))
+        # In another order: what begins like a followed file would be held as its copy.
+        (log.parent / "again.log").write_bytes(b"".join(reversed(lines)))
 
         output, progress = process.communicate(timeout=DEADLINE_S)
 
@@ -101,7 +102,7 @@ def test_a_duplicate_that_nothing_explains_fails_it(tmp_path: pathlib.Path) -> N
     assert "duplicates have no explanation" in progress
     (directory,) = tmp_path.iterdir()
     assert f"everything was kept in {directory}" in progress
-    assert (directory / "logs" / "web" / "copy.log").exists()
+    assert (directory / "logs" / "web" / "again.log").exists()
 
 
 def test_an_interrupt_clears_everything_away(tmp_path: pathlib.Path) -> None:
