@@ -52,6 +52,16 @@ def log(tmp_path: Path) -> Iterator[log_rig.Log]:
     one.close()
 
 
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let patterns run away for a fifth of the time: what becomes of their lines is the same."""
+    from kagent import userpattern
+    from kagent.preprocessors import searching
+
+    monkeypatch.setattr(userpattern, "LINE_S", userpattern.LINE_S / 5)
+    monkeypatch.setattr(searching, "TOGETHER_S", searching.TOGETHER_S / 5)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Iterator[None]:
     return _without_skips((yield))
