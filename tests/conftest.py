@@ -1,13 +1,15 @@
-"""Options of the test run, and the law of skips: in CI nothing is skipped that could be installed.
+"""Options of the test run, when it collects garbage, and the law of skips.
 
-`.ci/run` installs what tests need of the system. Elsewhere a test without it is skipped, with a
-reason that says what to install; where `CI` is set that is a failure. What stays a skip in CI is
-what no package mends: a right that whoever runs the tests does not have, or a kernel that does
-not give what is asked; such reasons begin with one of MACHINE.
+In CI nothing is skipped that could be installed: `.ci/run` installs what tests need of the system.
+Elsewhere a test without it is skipped, with a reason that says what to install; where `CI` is set
+that is a failure. What stays a skip in CI is what no package mends: a right that whoever runs the
+tests does not have, or a kernel that does not give what is asked; such reasons begin with one of
+MACHINE.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +28,16 @@ hypothesis.settings.register_profile(
     "kagent", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("kagent")
+
+# Collecting makes some 200,000 objects, none of which goes away before the end: the garbage
+# collector need not look at them while they come, nor at each of its turns after that.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,6 +62,16 @@ def log(tmp_path: Path) -> Iterator[log_rig.Log]:
     one = Log(tmp_path / "a.log")
     yield one
     one.close()
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let patterns run away for a fifth of the time: what becomes of their lines is the same."""
+    from kagent import userpattern
+    from kagent.preprocessors import searching
+
+    monkeypatch.setattr(userpattern, "LINE_S", userpattern.LINE_S / 5)
+    monkeypatch.setattr(searching, "TOGETHER_S", searching.TOGETHER_S / 5)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -137,6 +137,7 @@ def named(secret: bytes) -> bytes:
     return b"password=" + secret if secret == b"hunter2" else secret
 
 
+@pytest.mark.usefixtures("impatience")
 @pytest.mark.parametrize("chain", CHAINS)
 @pytest.mark.parametrize("on_no_match", ["wrap", "raw"])
 def test_no_chain_with_redact_ships_a_secret(

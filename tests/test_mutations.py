@@ -39,7 +39,7 @@ def test_planted_bug_fails_the_simulation(patch: pathlib.Path, tmp_path: pathlib
             f"--seeds={SEEDS}",
             f"--kind={kind}",
         ],
-        env=os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,

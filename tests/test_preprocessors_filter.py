@@ -205,6 +205,7 @@ def test_what_is_dropped_is_counted_by_name() -> None:
     assert {"filter": [1]} == result.dropped
 
 
+@pytest.mark.usefixtures("impatience")
 def test_a_pattern_that_takes_too_long_leaves_the_record_unparsed() -> None:
     """If the answer hangs on it: another pattern may have given it."""
     field = {"field": "m", "pattern": RUNAWAY}

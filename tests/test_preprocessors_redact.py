@@ -177,6 +177,7 @@ def picky(records: list[bytes], _: model.ChunkContext) -> list[model.Outcome]:
     return [model.UNPARSED for _ in records]
 
 
+@pytest.mark.usefixtures("impatience")
 @pytest.mark.parametrize("is_first", [True, False])
 @pytest.mark.parametrize("on_no_match", ["wrap", "raw", "drop", "dead_letter"])
 @pytest.mark.parametrize("record", [b"a@b.co\n", b"a@b.co " + HOSTILE])
