@@ -43,7 +43,7 @@ class Reading:
         file = self._file
         if file.begins_with_nuls:
             return self._skip_hole(now, is_final=is_final)
-        if not self._is_prepared(is_final):
+        if not self._is_prepared(is_final=is_final):
             return None
         start, region_end = file.ledger.gap()
         if start != file.at:
@@ -64,11 +64,12 @@ class Reading:
             block, region_end, lines_max, now, is_final=is_final, is_quiet=is_quiet
         )
 
-    def _is_prepared(self, is_final: bool) -> bool:  # noqa: FBT001 -- passed on from read
+    def _is_prepared(self, *, is_final: bool) -> bool:
         """Return whether the next block can be read now, and what it depends on is known."""
         if not self._file.prepare():
             return False
-        return self._framer is None or self._header_end is not None or self._begin(is_final)
+        is_begun = self._framer is None or self._header_end is not None
+        return is_begun or self._begin(is_final=is_final)
 
     def _jump(self, start: int) -> None:
         """Go on behind a range that an earlier run settled, if the file still proves it."""
@@ -79,7 +80,7 @@ class Reading:
 
     # --- what it begins with --------------------------------------------------------------------
 
-    def _begin(self, is_final: bool) -> bool:  # noqa: FBT001 -- passed on from read
+    def _begin(self, *, is_final: bool) -> bool:
         """Look at the file's head; return whether it says all that later lines depend on."""
         assert self._framer is not None
         wanted = self._rules.frame.header_lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
@@ -68,10 +69,10 @@ def _logging_as_before() -> Iterator[None]:
     ],
 )
 def test_only_kagent_says_info(
-    form: str, environ: dict[str, str], capfd: pytest.CaptureFixture[str]
+    form: Literal["text", "json"], environ: dict[str, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Kagent's own lines have the configured level; libraries are heard from warnings on."""
-    wanted = logs.LogOptions(format=form)  # type: ignore[arg-type]
+    wanted = logs.LogOptions(format=form)
 
     logs.configure(wanted, ["web"], environ)
     logs.of_flow("web").info("ours")
