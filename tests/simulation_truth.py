@@ -393,7 +393,10 @@ class Truth:
             return latest
         if whole:
             lasts = {number: last for number, _, last in origins}
-            possible = [one for one in whole if one.index <= lasts[one.number]] or whole[:1]
+            possible = [one for one in whole if one.index <= lasts[one.number]]
+            # Of those that came later it is the first, but one that begins with a hole up to
+            # there, of which nothing is sent.
+            possible = possible or sorted(whole, key=lambda one: start < one.hole)[:1]
             return sorted(possible, key=lambda one: self._is_again(one, start, end))
         lines = [one.line_at(start) for one in same]
         raise BrokenError(
