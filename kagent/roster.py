@@ -136,6 +136,9 @@ class Roster:
             self._scanner.base_of,
             self._open,
         )
+        self._missing = self._recovery.missing
+        self._newcomers = self._recovery.newcomers
+        self._goes_on = False  # what takes several reads is not at its end yet
 
     @property
     def tails(self) -> dict[str, tail.Tail]:
@@ -150,13 +153,13 @@ class Roster:
     @property
     def is_scanned(self) -> bool:
         """A scan was done in this incarnation."""
-        return self._recovery.is_scanned
+        return self._missing.is_scanned
 
     def open(self, estate: Estate) -> None:
         """Take over the rows and, from an earlier incarnation, the open descriptors."""
         for row in estate.rows:
             self._rows.keep(row, is_changed=False)
-        self._recovery.doubtful = dict.fromkeys(self._rows)
+        self._missing.doubtful = dict.fromkeys(self._rows)
         for row in self._rows.values():
             if row.is_done and not row.was_unlinked and row.size == row.offset:
                 self._retired.note(row)
@@ -212,13 +215,13 @@ class Roster:
         first_scan_paths = self._first_scans.note(result.seen.of(subjects), result.failed)
         if subjects:
             self._decide(result, subjects, first_scan_paths, now)
-        self._recovery.seen, self._recovery.seen_at = result.seen.identities, result.seen
+        self._missing.seen, self._missing.seen_at = result.seen.identities, result.seen
         self._recovery.search(result, self._inherited, now)
         self._recovery.reopen(self._room(), now)
         self._opener.close_unused()
-        if self._rows.age(self._recovery.seen, now):
+        if self._rows.age(self._missing.seen, now):
             self._faults.age()
-        self._recovery.is_scanned = True
+        self._missing.is_scanned = True
 
     def _decide(
         self,
@@ -273,14 +276,14 @@ class Roster:
         for row in decisions.lost:
             self._lose(row)
         for decision in decisions.opened:
-            if isinstance(decision, tracking.Start) and self._recovery.is_unwanted(
+            if isinstance(decision, tracking.Start) and self._newcomers.is_unwanted(
                 decision.sightings
             ):
-                self._recovery.ignore_compressed(decision.sightings)
+                self._newcomers.ignore_compressed(decision.sightings)
             else:
                 self._open(decision, now)
         self._note_undecided(undecided, decisions.unseen)
-        self._recovery.doubtful |= dict.fromkeys(
+        self._missing.doubtful |= dict.fromkeys(
             row.tail_id for row in rows if row.tail_id in self._rows
         )
 
@@ -443,7 +446,7 @@ class Roster:
         """Note that the file of a checkpoint holds other content now; its copy is looked for."""
         self._drop_inherited(row.tail_id)
         self._rows.keep(dataclasses.replace(row, was_unlinked=True))
-        self._recovery.doubtful[row.tail_id] = None
+        self._missing.doubtful[row.tail_id] = None
         if not row.is_done:
             logs.of_flow(self._flow).warning(
                 "file replaced flow=%s path=%s offset=%d size=%d; it was truncated or rewritten "
@@ -459,7 +462,7 @@ class Roster:
     def poll(self) -> None:
         """Look at the sizes of open files that are due to be looked at, and retire the done."""
         now = self._clock.monotonic()
-        self._recovery.goes_on = False
+        self._goes_on = False
         if now - self._polled_hot < HOT_POLL_S:
             return
         self._polled_hot = now
@@ -486,7 +489,7 @@ class Roster:
             credit_bytes: What the records may cost in memory.
         """
         now = self._clock.monotonic()
-        self._recovery.goes_on = self._opener.is_verifying
+        self._goes_on = self._opener.is_verifying
         self._opener.verify_on()
         for _ in range(len(self._tails.busy)):
             one = next(iter(self._tails.busy.values()))
@@ -498,7 +501,10 @@ class Roster:
                 continue
             if not one.is_durable or (one.is_exhausted and not (is_final or is_quiet)):
                 continue
-            if not (one.position or self._recovery.may_read(one, now)) or self._is_in_line(one):
+            if not (one.position or self._newcomers.may_read(one, now)):
+                self._goes_on = self._goes_on or self._newcomers.is_pending
+                continue
+            if self._is_in_line(one):
                 continue
             reading = functools.partial(
                 one.read, credit_bytes, now, is_final=is_final, is_quiet=is_quiet
@@ -510,7 +516,7 @@ class Roster:
             # An archive on the way to its offset, or a search for the end of a long line.
             is_on_its_way = read is not None and (one.is_packed or one.reached > reached)
             if result is None and is_on_its_way and not one.is_exhausted:
-                self._recovery.goes_on = True
+                self._goes_on = True
             if is_final and one.unread_bytes == 0:
                 one.is_finished = True
             if result is not None:
@@ -537,7 +543,7 @@ class Roster:
         now = self._clock.monotonic()
         is_hot = any(self._tails.is_hot(one, now) for one in self._tails.busy.values())
         due = self._polled_hot + HOT_POLL_S
-        if self._recovery.goes_on:
+        if self._goes_on:
             return now
         return due if is_hot else max(due, self._polled + POLL_S)
 

@@ -357,10 +357,7 @@ class World:
             self.flow.hints.put(self.random.choice(DIRECTORIES))
         due = self._checked_step()
         if due <= self.clock.now and not (
-            self.has_raced
-            or self.fault
-            or self.profile.operation_s
-            or self.flow.roster._recovery.goes_on
+            self.has_raced or self.fault or self.profile.operation_s or self.flow.roster._goes_on
         ):
             before = self._progress()
             if self._checked_step() <= self.clock.now and self._progress() == before:
@@ -380,7 +377,7 @@ class World:
         self.has_scanned = self.has_scanned or self.flow.roster.is_scanned
         self._note_tails()
         if self.flow._scanned != scanned:
-            self.writers.note_scan({one.inode for one in self.flow.roster._recovery.seen})
+            self.writers.note_scan({one.inode for one in self.flow.roster._missing.seen})
         self._check_state(is_scan_new=self.flow._scanned != scanned)
         return due
 

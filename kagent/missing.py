@@ -1,0 +1,96 @@
+"""Where the files of one flow are, by what the scans see of them.
+
+A row's file is missing when no scan sees it: it is renamed, copied or deleted. Since when, and
+whether its generations were looked at, decides what may be said of it. Decides nothing by itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+
+from kagent import copies, kept, model, resting, retired, scanning, sightings, tails
+
+LOST_WAIT_S = 3600.0  # how long a file that is missing at start-up is looked for
+
+
+@dataclasses.dataclass(slots=True)
+class Absence:
+    """Since when, and in how many scans, the file of a checkpoint was not seen."""
+
+    since: float
+    wait_s: float  # until it is given up
+    scans: int = 0
+    is_sought: bool = False  # its generations were looked at, or for long enough
+
+
+class Missing:
+    """The files that rows name and no scan sees; owned by the flow's recovery."""
+
+    def __init__(
+        self,
+        rotate_wait_s: float,
+        tails_: tails.Tails,
+        rows: kept.Rows,
+        resting_: resting.Resting,
+        retired_: retired.Retired,
+    ) -> None:
+        """Miss nothing yet."""
+        self.is_scanned = False  # a scan was done: what is missing from now on was there
+        self.doubtful: dict[str, None] = {}  # rows whose files may be missing
+        self.all: dict[str, Absence] = {}  # rows whose files no scan sees, by tail_id
+        self.seen: Collection[model.FileIdentity] = ()  # every file that scans saw
+        self.seen_at = sightings.Sightings()
+        self._rotate_wait_s = rotate_wait_s
+        self._tails = tails_
+        self._rows = rows
+        self._resting = resting_
+        self._retired = retired_
+
+    def note(self, scan: scanning.ScanResult, inherited: Collection[str], now: float) -> None:
+        """Note which checkpoints have no file: their files are renamed, copied or deleted."""
+        missing = {}
+        for tail_id in list(self.doubtful):
+            row = self._rows.get(tail_id)
+            if row is None or row.is_done or self.is_there(row):
+                del self.doubtful[tail_id]
+                continue
+            if tail_id in inherited or any(map(scan.may_hide, row.paths)):
+                continue
+            wait_s = self._rotate_wait_s if self.is_scanned else LOST_WAIT_S
+            known = self.all.get(row.tail_id, Absence(now, wait_s))
+            known.scans += 1
+            missing[row.tail_id] = known
+        self.all = missing
+
+    def note_search(self, now: float, *, is_clean: bool) -> None:
+        """Note that generations were looked at: all of them, or as far as could be."""
+        for one in self.all.values():
+            is_looked_at = is_clean and one.scans > 1
+            one.is_sought |= is_looked_at or now - one.since >= copies.HOLD_S / 2
+
+    def is_there(self, row: model.Checkpoint) -> bool:
+        """Return whether the file of a checkpoint is where it was, and only not open."""
+        return (
+            row.identity in self.seen
+            and not row.was_unlinked
+            and row.identity not in self._tails.by_identity
+        )
+
+    def where(self, row: model.Checkpoint) -> copies.Whereabouts:
+        """Return what became of the file of a checkpoint.
+
+        One that no scan sees may only have a name that the patterns do not match.
+        """
+        if self._retired.is_there(row.identity):
+            return "ended"
+        if self.is_there(row):
+            return "there"
+        absence = self.all.get(row.tail_id)
+        is_sought = self.is_scanned if absence is None else absence.is_sought
+        return "gone" if row.is_done or row.was_unlinked or is_sought else "sought"
+
+    def is_ours(self, identity: model.FileIdentity) -> bool:
+        """Return whether a file is open, or is read as the flow's patterns match its path."""
+        is_seen = identity in self.seen and not self._resting.is_left_out(identity)
+        return is_seen or identity in self._tails.by_identity
