@@ -17,7 +17,7 @@ from typing import Literal
 from kagent import generations, kept, model, proof, proven, tail, tracking, unpack
 
 # Of the file of a checkpoint: whether a scan sees it, or none does, or that is being found out;
-# `ended`: it is there, and nothing is written to it any more.
+# `ended`: it is there, and no longer than its checkpoint says.
 Whereabouts = Literal["there", "gone", "sought", "ended"]
 HOLD_S = 60.0  # how long what may be a copy under way may stand still
 _KEY_BYTES = 64
@@ -37,6 +37,7 @@ class Answer:
 
     decision: tracking.Resume | tracking.Hold | None
     alike: list[str] = dataclasses.field(default_factory=list)
+    is_blind: bool = False  # it is held as sources cannot be looked at now
 
 
 class Copies:
@@ -92,7 +93,7 @@ class Copies:
         self.is_pending = False
         sources = [*self._open_sources(one, head), *self._kept_sources(one, head, rows, where)]
         if self._undecided:
-            return Answer(tracking.Hold(tuple(self._undecided)))
+            return Answer(tracking.Hold(tuple(self._undecided)), is_blind=True)
         if not sources:
             return Answer(None, self._short_sources(one))
         evidence = {}

@@ -30,6 +30,7 @@ class Missing:
     def __init__(
         self,
         rotate_wait_s: float,
+        files: model.Files,
         tails_: tails.Tails,
         rows: kept.Rows,
         resting_: resting.Resting,
@@ -42,6 +43,7 @@ class Missing:
         self.seen: Collection[model.FileIdentity] = ()  # every file that scans saw
         self.seen_at = sightings.Sightings()
         self._rotate_wait_s = rotate_wait_s
+        self._files = files
         self._tails = tails_
         self._rows = rows
         self._resting = resting_
@@ -85,10 +87,15 @@ class Missing:
         if self._retired.is_there(row.identity):
             return "ended"
         if self.is_there(row):
-            return "there"
+            return "ended" if self._is_unchanged(row) else "there"
         absence = self.all.get(row.tail_id)
         is_sought = self.is_scanned if absence is None else absence.is_sought
         return "gone" if row.is_done or row.was_unlinked or is_sought else "sought"
+
+    def _is_unchanged(self, row: model.Checkpoint) -> bool:
+        """Return whether the file of a checkpoint is still as long as that says."""
+        found = self.seen_at.of([row.identity])
+        return any(one.size == row.size and self._files.is_as_seen(one) for one in found)
 
     def is_ours(self, identity: model.FileIdentity) -> bool:
         """Return whether a file is open, or is read as the flow's patterns match its path."""

@@ -47,6 +47,8 @@ class Newcomers:
         """Know of none yet."""
         self.is_pending = False  # what a file is takes more than one read to be found out
         self._growing: set[str] = set()  # tails of copies that may be being made
+        # By tail_id: since when a file is held by sources that cannot be looked at.
+        self._blind: dict[str, float] = {}
         self._opener = opener
         self._faults = faults
         self._tails = tails_
@@ -62,6 +64,7 @@ class Newcomers:
         """Let what was truncated go on in new files; return whether each could be looked at."""
         is_clean = not self._opener.is_awaited  # nothing is given up that an archive may hold
         self._growing &= self._tails.busy.keys()
+        self._blind = {key: self._blind[key] for key in self._blind.keys() & self._tails.busy}
         if self._tails.truncated or self._missing.all:
             # Nothing is given up by sizes that were seen before.
             self._tails.wake_grown(now, is_all=True)
@@ -102,6 +105,10 @@ class Newcomers:
             self.is_pending = self._copies.is_pending
             return False
         decision = answer.decision
+        if answer.is_blind:
+            self._blind.setdefault(one.tail_id, now)
+        else:
+            self._blind.pop(one.tail_id, None)
         if isinstance(decision, tracking.Resume) and not self._may_grow(one, decision, now):
             self._succession.go_on_in(one, decision, now)
             return False
@@ -149,7 +156,13 @@ class Newcomers:
         return may_grow
 
     def _is_hold_over(self, one: tail.Tail, hold: tracking.Hold, now: float) -> bool:
-        """Return whether what may be a copy under way stood still for too long."""
+        """Return whether what may be a copy under way stood still for too long.
+
+        It may grow for ever while nobody can say what its source holds: that is waited for as
+        long, and then it is in doubt a duplicate.
+        """
+        if one.tail_id in self._blind:
+            return now - min(one.grown, self._blind[one.tail_id]) >= copies.HOLD_S
         sources = [
             self._tails.all[tail_id] for tail_id in hold.sources if tail_id in self._tails.all
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import logging
 import os
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from lost_rig import Rig
+
+from kagent import system
 
 
 def copy_and_truncate(rig: Rig, name: str, copy: str) -> None:
@@ -392,24 +395,56 @@ def test_file_that_begins_like_a_retired_one_is_a_file_of_its_own(tmp_path: Path
     assert sorted(lines + own) == sorted(rig.accepted)
 
 
-@pytest.mark.parametrize("is_retired", [False, True], ids=["followed", "retired"])
+@pytest.mark.parametrize("source", ["followed", "retired", "closed"])
 def test_file_that_is_longer_than_what_it_begins_like_is_not_held(
-    tmp_path: Path, *, is_retired: bool
+    tmp_path: Path, source: str
 ) -> None:
-    """A copy has no more than its source; and this one never stands still: framed seed 61675."""
-    rig = Rig(tmp_path, rotate_wait="10s")
+    """A copy has no more than its source; this one never stands still: framed 61675, 82487."""
+    rig = Rig(tmp_path, rotate_wait="10s", close_inactive="10s")
     lines = rig.write("a.log", 0, 30)
     rig.go_on()
-    if is_retired:
+    if source == "retired":
         os.rename(tmp_path / "a.log", tmp_path / "a.log.1")
+    if source == "closed":
+        rig.flow.roster._open_files_max = 0
+    if source != "followed":
         rig.go_on(30.0)
+        assert rig.flow.roster.tails == {}
 
-    shutil.copyfile(tmp_path / ("a.log.1" if is_retired else "a.log"), tmp_path / "b.log")
+    shutil.copyfile(tmp_path / ("a.log.1" if source == "retired" else "a.log"), tmp_path / "b.log")
     lines *= 2
     for number in range(50, 60):
         lines += rig.write("b.log", number, number + 1)
         rig.go_on(1.0)
     rig.go_on(2.0)
+
+    assert lines == rig.accepted
+
+
+def test_file_is_not_held_for_ever_by_a_source_that_cannot_be_read(tmp_path: Path) -> None:
+    """A bad disk: what begins like a file there waits a minute, although it never stands still."""
+
+    class Bad(system.OsFiles):
+        handle = -1
+
+        def read(self, handle: int, offset: int, size: int) -> bytes:
+            if handle == self.handle:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().read(handle, offset, size)
+
+    files = Bad()
+    rig = Rig(tmp_path, files)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+    (one,) = rig.flow.roster.tails.values()
+    assert one.handle is not None
+
+    files.handle = one.handle
+    shutil.copyfile(tmp_path / "a.log", tmp_path / "b.log")
+    lines *= 2
+    for number in range(30, 100):
+        lines += rig.write("b.log", number, number + 1)
+        rig.go_on(1.0)
 
     assert lines == rig.accepted
 
