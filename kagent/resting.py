@@ -28,6 +28,7 @@ class Resting:
         """Know of none yet."""
         self._ignore_older_s = ignore_older_s
         self._too_old: dict[model.FileIdentity, set[tuple[int, int]]] = {}
+        self._young: set[model.FileIdentity] = set()  # seen before, and not open yet
         self._ignored: dict[model.FileIdentity, set[tuple[int, int]]] = {}
         self._at_rest: set[str] = set()  # tail_ids
 
@@ -74,7 +75,7 @@ class Resting:
         for row in rows:
             by_inode[row.identity.inode].append(row)
         awake: list[model.Sighting] = []
-        too_old = {}
+        too_old, young = {}, set()
         for identity, group in groups.items():
             if identity in self._ignored and self._ignored[identity] != _looks(group):
                 del self._ignored[identity]
@@ -88,10 +89,12 @@ class Resting:
                 if not found and self._is_too_old(group, begun_at_end, now_s):
                     too_old[identity] = _looks(group)
                     continue
+                young.add(identity)  # however long it takes until it can be opened
             awake += group
         for identity in subjects:
             self._too_old.pop(identity, None)
         self._too_old |= too_old
+        self._young = young
         return awake
 
     def _is_at_rest(
@@ -114,6 +117,8 @@ class Resting:
         self, group: list[model.Sighting], begun_at_end: Collection[str], now_s: float
     ) -> bool:
         if self._ignore_older_s is None or group[0].path in begun_at_end:
+            return False
+        if group[0].identity in self._young:
             return False
         known = self._too_old.get(group[0].identity)
         if known is not None:

@@ -253,13 +253,14 @@ class FramedTruth(Truth):
         if is_end and not content.data[start:end].strip(b"\0"):
             return True
         start = max(start, self.records.header_end(content.data))
+        return self.dropped_up_to(content, start) >= end
+
+    def dropped_up_to(self, content: Content, start: int) -> int:
+        """Return up to where all may be dropped by rule from an offset on."""
         dropped = self._possible(content)[1]
-        while start < end:
-            ends = [last for first, last in dropped if first <= start < last]
-            if not ends:
-                return False
+        while ends := [last for first, last in dropped if first <= start < last]:
             start = max(ends)
-        return True
+        return start
 
     def check_row(self, row: model.Checkpoint) -> None:
         """Take in that the next life may end a record where bytes begin that are settled."""
@@ -401,11 +402,10 @@ class FramedWorld(World):
         if wait_s is None or (is_end and not is_old):
             return False
         content = self.truth.current[node]
-        origins = [self.truth.origins.get(row.tail_id, []) for row in self.store.rows.values()]
         is_known = any(
-            number == node.number and first <= content.index <= last
-            for several in origins
-            for number, first, last in several
+            number == row.identity.inode == node.number and first <= content.index <= last
+            for row in self.store.rows.values()
+            for number, first, last in self.truth.origins.get(row.tail_id, [])
         )
         is_open = any(one is node for one, _ in self.files.handles.values())  # not by a copier
         return not (is_open or is_known or content.covered.pairs)
@@ -519,4 +519,4 @@ class FramedWorld(World):
         first = max(header, self.truth.first_owed(content))
         owed = content.late.gaps(first, len(content.data))
         gaps = [gap for start, end in owed for gap in self.truth.missing(content, start, end)]
-        return sum(end - start for start, end in gaps)
+        return sum(max(0, end - self.truth.dropped_up_to(content, start)) for start, end in gaps)

@@ -223,6 +223,8 @@ class World:
             # Of a tail that has not noticed an earlier truncation the bytes are long destroyed.
             if file.last_bytes == bytes(held[max(0, file.at - len(file.last_bytes)) : file.at])
             and (file.at or (file._peek and held.startswith(file._peek)))
+            # And NULs are like NULs: what was a hole may be bytes by now.
+            and not held[: file.hole_end].strip(b"\0")
         ]
 
     def _judge_generations(self, rows: list[model.Checkpoint]) -> None:

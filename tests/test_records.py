@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import random
@@ -290,6 +291,30 @@ def test_old_files_are_left_alone_until_they_change(host: Callable[..., Host]) -
     assert ([b"1\n"], []) == (first, again)
     assert 1 == handles
     assert [b"1\n", b"2\n"] == one.run()
+
+
+def test_file_that_could_not_be_opened_for_long_is_not_too_old_by_then(
+    host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its age is that of its first sight: simulation, framed seed 91676."""
+    one = host(ignore_older="30s")
+    is_locked = True
+    opened = one.files.open
+
+    def opening(path: str, base: str) -> int:
+        if is_locked:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, base)
+
+    monkeypatch.setattr(one.files, "open", opening)
+    one.append(b"1\n")
+    os.utime(one.directory / "a.log", (one.wall_s - 20, one.wall_s - 20))
+    early = one.run()
+    one.wall_s += 20
+    early += one.run()
+    is_locked = False
+
+    assert ([], [b"1\n"]) == (early, one.run())
 
 
 def test_idle_files_are_closed_and_opened_when_they_change(
