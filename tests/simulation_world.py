@@ -224,7 +224,7 @@ class World:
             if file.last_bytes == bytes(held[max(0, file.at - len(file.last_bytes)) : file.at])
             and (file.at or (file._peek and held.startswith(file._peek)))
             # And NULs are like NULs: what was a hole may be bytes by now.
-            and not held[: file.hole_end].strip(b"\0")
+            and not held[: max(0, file.hole_end)].strip(b"\0")
         ]
 
     def _judge_generations(self, rows: list[model.Checkpoint]) -> None:
@@ -261,13 +261,9 @@ class World:
         is_slow = self.clock.now - begun >= 50.0
         has_doubt = self.profile.races or self.profile.file_faults or self.profile.crashes
         size = len(copy.data)
-        # Of several copies of a file nobody can tell in which one it goes on.
-        is_one_of_many = any(
-            one.source is copy.source and one is not copy for one in self.truth.current.values()
-        )
         # What too little is known of has no copies; then its copy is read as a file of its own.
         is_begun = copy.source_read is not None and copy.source_read < self.profile.head_bytes
-        copy.may_repeat = bool(is_slow or has_doubt or is_one_of_many or is_begun) or not any(
+        copy.may_repeat = bool(is_slow or has_doubt or is_begun) or not any(
             self.profile.head_bytes <= offset <= size for _, _, offset in known
         )
 
