@@ -153,7 +153,7 @@ class Copies:
             except OSError:
                 self._undecided.append(source.tail_id)  # said where it is read
                 continue
-            if source.is_packed or facts.offset == one.size:
+            if source.is_packed or one.size <= max(facts.offset, source.seen_bytes):
                 yield tracking.Source(facts, is_gone=False)
             else:  # longer than what it could be a copy of
                 one.unlike.add(source.tail_id)

@@ -59,6 +59,7 @@ HOT_POLL_S = 0.25
 POLL_S = 1.0
 SAY_AGAIN_S = 60.0
 HANDLES_MAX = 1_000_000
+FORMER_PATHS_MAX = 8  # a copy or an archive may have been made under each
 
 
 @dataclasses.dataclass(slots=True)
@@ -420,7 +421,9 @@ class Roster:
             self._tails.wake(one)
         if paths != one.paths:
             was = options.printable(one.paths[0])
-            one.former_paths, one.paths, one.base = one.paths, paths, seen[0].base
+            former = dict.fromkeys(one.paths + one.former_paths)
+            one.former_paths = tuple(former)[:FORMER_PATHS_MAX]
+            one.paths, one.base = paths, seen[0].base
             one.is_changed = True
             self._tails.say(logging.INFO, "file renamed", one, f"was={was}")
         one.scans_unseen = 0

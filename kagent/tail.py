@@ -36,7 +36,7 @@ class Tail:
         self.tail_id = tail_id
         self.identity = sightings[0].identity
         self.paths = tuple(sorted(sighting.path for sighting in sightings))
-        self.former_paths: tuple[str, ...] = ()  # before it was last renamed
+        self.former_paths: tuple[str, ...] = ()  # before it was renamed, the latest first
         self.base = sightings[0].base
         self.start = start
         self.mtime_saved: int | None = None  # in rows, until it is known to be the file it was

@@ -33,6 +33,37 @@ def compress(path: Path, form: str = "gz") -> Path:
     return packed
 
 
+def test_archive_of_a_name_that_the_file_had_long_ago_is_found(tmp_path: Path) -> None:
+    """It had two names, and lost the one, and was renamed, and truncated: seed 705513."""
+
+    class Slow(system.OsFiles):
+        is_broken = False
+
+        def read(self, handle: int, offset: int, size: int) -> bytes:
+            if self.is_broken and size > content.MAGIC_BYTES:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().read(handle, offset, size)
+
+    files = Slow()
+    rig = Rig(tmp_path, files)
+    lines = rig.write("a.log", 0, 30)
+    os.link(tmp_path / "a.log", tmp_path / "b.log")
+    rig.go_on()
+
+    files.is_broken = True
+    lines += rig.write("a.log", 30, 40)
+    compress(tmp_path / "b.log")
+    rig.go_on()
+    os.rename(tmp_path / "a.log", tmp_path / "c.log")
+    rig.go_on()
+    os.truncate(tmp_path / "c.log", 0)
+    lines += rig.write("c.log", 40, 50)
+    files.is_broken = False
+    rig.go_on(20.0)
+
+    assert sorted(lines) == sorted(rig.accepted)
+
+
 @pytest.mark.parametrize("form", ["gz", "zst"])
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_file_that_was_rotated_and_compressed_is_read_on(

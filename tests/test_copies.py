@@ -421,6 +421,24 @@ def test_file_that_is_longer_than_what_it_begins_like_is_not_held(
     assert lines == rig.accepted
 
 
+def test_copy_of_a_file_that_was_shortened_since_is_held(tmp_path: Path) -> None:
+    """It is longer than its source is, and no longer than that was: simulation, seed 705775."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    lines += rig.write("a.log", 30, 40)
+    rig.clock.now += 1.1
+    rig.flow.roster.poll()  # sees its size, and reads nothing
+    shutil.copyfile(tmp_path / "a.log", tmp_path / "a-1.log")
+    os.truncate(tmp_path / "a.log", 3500)
+    rig.go_on()
+    os.unlink(tmp_path / "a.log")
+    rig.go_on(80.0)
+
+    assert sorted(lines) == sorted(rig.accepted)
+
+
 def test_file_is_not_held_for_ever_by_a_source_that_cannot_be_read(tmp_path: Path) -> None:
     """A bad disk: what begins like a file there waits a minute, although it never stands still."""
 
