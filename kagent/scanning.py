@@ -188,7 +188,7 @@ class Scanner:
         self, number: int, directory: str, index: int, place: _Place, entries: listings.Entries
     ) -> None:
         """Take in what is not in a directory any more, and what is new there."""
-        for entry in place.entries - entries:
+        for entry in sorted(place.entries - entries):
             place.steps.pop(entry.name, None)
             place.links.pop(entry.name, None)
             path = place.files.pop(entry.name, None)
