@@ -21,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from kagent import checkpoint, config, errors, logs, roster
+from kagent import checkpoint, config, errors, inheritance, logs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def carry_out(found: Plan, loaded: config.Config, store: checkpoint.CheckpointSt
 
 def take_over(
     found: Plan, loaded: config.Config, store: checkpoint.CheckpointStore
-) -> dict[str, roster.Estate]:
+) -> dict[str, inheritance.Estate]:
     """Carry a plan out, and return what the database then knows of each flow."""
     carry_out(found, loaded, store)
     return {one.name: estate_of(store, one.name) for one in loaded.flows}
@@ -97,10 +97,10 @@ def _facts_of(one: config.FlowConfig) -> FlowFacts:
     return FlowFacts(one.name, one.source.paths, one.destination.identity, one.renamed_from)
 
 
-def estate_of(store: checkpoint.CheckpointStore, name: str) -> roster.Estate:
+def estate_of(store: checkpoint.CheckpointStore, name: str) -> inheritance.Estate:
     """Return what the database knows of a flow's files."""
     rows, scanned = store.load(name)
-    return roster.Estate(rows, scanned)
+    return inheritance.Estate(rows, scanned)
 
 
 def plan_adoptions(

@@ -26,6 +26,7 @@ from kagent import (
     burying,
     discovery,
     errors,
+    inheritance,
     logs,
     metrics,
     model,
@@ -35,6 +36,7 @@ from kagent import (
     preprocessing,
     preprocessors,
     reading,
+    room,
     roster,
     split,
     spread,
@@ -66,7 +68,7 @@ class FlowSettings:
     state_dir: str = ""
     rate_limit: pace.RateLimit = pace.UNLIMITED
     facts_wait_s: float = 0.0  # how long reading waits for the facts of the stream
-    handles_max: int = roster.HANDLES_MAX  # files open at once
+    handles_max: int = room.HANDLES_MAX  # files open at once
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -182,7 +184,7 @@ class Flow:
 
     # --- life ---------------------------------------------------------------------------------
 
-    def open(self, estate: roster.Estate) -> None:
+    def open(self, estate: inheritance.Estate) -> None:
         """Take over what an earlier run or incarnation knew."""
         self.roster.open(estate)
 
@@ -190,7 +192,7 @@ class Flow:
         """Read and send no more; answers under way are still collected."""
         self._is_draining = True
 
-    def close(self) -> roster.Estate:
+    def close(self) -> inheritance.Estate:
         """Hand over the last rows to be saved and leave everything else to a successor."""
         self._publish(is_last=True)
         return self.roster.close()
@@ -235,7 +237,7 @@ class Flow:
                 self._collect_receipt(report)
             elif isinstance(report, model.Saved):
                 self._saved_sequence = max(self._saved_sequence, report.sequence)
-                self.roster.note_saved(report.sequence)
+                self.roster.saving.note_saved(report.sequence)
             elif isinstance(report, model.StreamFacts):
                 self.facts, self._facts_due = report, float("-inf")
                 self._batcher.note_shards(report.shards)
@@ -251,7 +253,7 @@ class Flow:
         if hinted or now - self._scanned >= SCAN_S:
             self._scanned = now
             self.roster.refresh(hinted)
-        self.roster.poll()
+        self.roster.turns.poll()
 
     def _work(self, end: float) -> bool:
         """Read and dispatch until the step's time is over; return whether there is more to do."""
@@ -268,7 +270,7 @@ class Flow:
                 return False
             # What preprocessors make of a block may be larger than the block.
             growth = self._preprocessing.growth
-            found = self.roster.read(max(self._credit_min, int(credit / growth)))
+            found = self.roster.turns.read(max(self._credit_min, int(credit / growth)))
             if found is None:
                 return False
             self._take_in(found)
@@ -373,7 +375,7 @@ class Flow:
 
     def _settle(self, chunks: Sequence[model.Chunk]) -> None:
         self.counters.dropped_bytes += sum(chunk.dropped_bytes for chunk in chunks)
-        self.roster.settle(chunks)
+        self.roster.turns.settle(chunks)
 
     def _put_back(self, batch: model.Batch, cargo: Iterable[model.Cargo], due: float) -> None:
         if batch.is_whole:
@@ -433,11 +435,13 @@ class Flow:
         is_first = self._first_sequence is None and self.roster.is_scanned
         # One snapshot at a time: a disk that hangs must not make a queue of them in memory.
         is_due = is_due and self._saved_sequence == self._sequence
-        if not (is_due or is_first or is_last or self.roster.is_waiting_to_be_read):
+        if not (is_due or is_first or is_last or self.roster.saving.is_waiting_to_be_read):
             return
         self._published = now
-        self.counters.check_balance(self.roster.unsettled_bytes())
-        snapshot = self.roster.snapshot(self._sequence + 1, is_first=is_first, is_last=is_last)
+        self.counters.check_balance(self.roster.turns.unsettled_bytes())
+        snapshot = self.roster.saving.snapshot(
+            self._sequence + 1, is_first=is_first, is_last=is_last
+        )
         if snapshot is not None:
             self._sequence += 1
             self._save(snapshot)
@@ -448,7 +452,7 @@ class Flow:
         dues = self.burials.dues
         if self._is_draining:
             return min([self._clock.monotonic() + SCAN_S, *dues])
-        dues += [self._scanned + SCAN_S, self.roster.next_due()]
+        dues += [self._scanned + SCAN_S, self.roster.turns.next_due()]
         due = self._batcher.next_due()
         allowed = self._pace.next_attempt(self._clock.monotonic(), self.in_flight)
         if due is not None and allowed is not None:  # else the next receipt wakes the flow

@@ -14,7 +14,7 @@ import random
 import threading
 from collections.abc import Callable
 
-from kagent import checkpoint, config, delivery, flow, logs, model, roster, suspects, system
+from kagent import checkpoint, config, delivery, flow, inheritance, logs, model, suspects, system
 
 HANDLES_OF_OTHERS = 64  # database, logs, inotify, control calls, dead letters
 HANDLES_MIN = 16
@@ -40,7 +40,7 @@ class Incarnation:
         self.limits = limits  # of the destination, as its stream has them
         self.wake = threading.Event()
         self.failure: Exception | None = None
-        self.estate = roster.Estate()
+        self.estate = inheritance.Estate()
         self.suspects = suspects.Suspects(settings.state_dir, settings.name, clock)
         self._is_guarded = not all(stage.is_built_in for stage in settings.preprocess)
         self.flow = flow.Flow(
@@ -77,7 +77,7 @@ class Incarnation:
         """The thread has not ended."""
         return self._thread.is_alive()
 
-    def start(self, estate: roster.Estate) -> None:
+    def start(self, estate: inheritance.Estate) -> None:
         """Begin with what an earlier life, or the database, knows."""
         self.estate = estate
         self._thread.start()
@@ -103,7 +103,7 @@ class Incarnation:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        estate, self.estate = self.estate, roster.Estate()
+        estate, self.estate = self.estate, inheritance.Estate()
         try:
             if self._is_guarded:
                 self.suspects.open()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 
-from kagent import copies, kept, model, resting, retired, scanning, sightings, tails
+from kagent import copies, kept, logs, model, options, resting, retired, scanning, sightings, tails
 
 LOST_WAIT_S = 3600.0  # how long a file that is missing at start-up is looked for
 
@@ -29,6 +29,7 @@ class Missing:
 
     def __init__(
         self,
+        flow: str,
         rotate_wait_s: float,
         files: model.Files,
         tails_: tails.Tails,
@@ -40,14 +41,19 @@ class Missing:
         self.is_scanned = False  # a scan was done: what is missing from now on was there
         self.doubtful: dict[str, None] = {}  # rows whose files may be missing
         self.all: dict[str, Absence] = {}  # rows whose files no scan sees, by tail_id
-        self.seen: Collection[model.FileIdentity] = ()  # every file that scans saw
-        self.seen_at = sightings.Sightings()
+        self.seen_at = sightings.Sightings()  # what the last scan knew
+        self._flow = flow
         self._rotate_wait_s = rotate_wait_s
         self._files = files
         self._tails = tails_
         self._rows = rows
         self._resting = resting_
         self._retired = retired_
+
+    @property
+    def seen(self) -> Collection[model.FileIdentity]:
+        """Every file that scans saw, and that is still there."""
+        return self.seen_at.identities
 
     def note(self, scan: scanning.ScanResult, inherited: Collection[str], now: float) -> None:
         """Note which checkpoints have no file: their files are renamed, copied or deleted."""
@@ -64,6 +70,20 @@ class Missing:
             known.scans += 1
             missing[row.tail_id] = known
         self.all = missing
+
+    def lose(self, row: model.Checkpoint) -> None:
+        """Note that the file of a checkpoint holds other content now; its copy is looked for."""
+        self._rows.keep(dataclasses.replace(row, was_unlinked=True))
+        self.doubtful[row.tail_id] = None
+        if not row.is_done:
+            logs.of_flow(self._flow).warning(
+                "file replaced flow=%s path=%s offset=%d size=%d; it was truncated or rewritten "
+                "while kagent was down, a copy of it is looked for",
+                self._flow,
+                options.printable(row.paths[0]),
+                row.offset,
+                row.size,
+            )
 
     def note_search(self, now: float, *, is_clean: bool) -> None:
         """Note that generations were looked at: all of them, or as far as could be."""

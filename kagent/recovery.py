@@ -52,7 +52,9 @@ class Recovery:
         """Look for nothing yet."""
         rotated = generations.Rotated.of(source.rotated)
         self.losses = losses.Losses(flow, tails_)
-        self.missing = missing.Missing(source.rotate_wait, files, tails_, rows, resting_, retired_)
+        self.missing = missing.Missing(
+            flow, source.rotate_wait, files, tails_, rows, resting_, retired_
+        )
         self._unproven: list[lost.LostFile] = []  # resumed at 0: they may be other files now
         self._rotate_wait_s = source.rotate_wait
         self._opener = opener

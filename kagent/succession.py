@@ -168,7 +168,8 @@ class Succession:
         A copy that was given up, and that somebody wrote on in, continues the file as well as the
         right one does. So each is read that holds something else: in doubt a duplicate.
         """
-        self.went_on.append(dataclasses.replace(source, went_on_in=one.tail_id))
+        noted = dataclasses.replace(source, went_on_in=one.tail_id)
+        self.went_on.append(noted)
 
     def leave(self, one: tail.Tail, paths: tuple[str, ...], now: float) -> None:
         """Note that an open file is an older generation of one that was followed at `paths`."""

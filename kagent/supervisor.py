@@ -25,11 +25,11 @@ from kagent import (
     errors,
     flow,
     incarnation,
+    inheritance,
     logs,
     metrics,
     model,
     options,
-    roster,
     stream_facts,
     suspects,
 )
@@ -85,7 +85,7 @@ class Supervisor:
         self._deltas: list[tuple[str, metrics.Five]] = []  # of lives that have ended
         self._facts: dict[str, model.StreamFacts] = {}  # by flow, as last told
 
-    def start(self, estates: Mapping[str, roster.Estate]) -> None:
+    def start(self, estates: Mapping[str, inheritance.Estate]) -> None:
         """Start every flow of the configuration with what the database knows of it."""
         for one in self._config.flows:
             self._start(one, estates[one.name])
@@ -209,7 +209,7 @@ class Supervisor:
         self._deltas.append((slot.label, five - slot.exported))
         slot.exported = five
 
-    def _start(self, one: config.FlowConfig, estate: roster.Estate) -> None:
+    def _start(self, one: config.FlowConfig, estate: inheritance.Estate) -> None:
         facts = self._facts.get(one.name)
         life = self._build(one, facts or model.StreamFacts())
         if facts is not None:
@@ -235,7 +235,7 @@ class Supervisor:
         self._start(slot.config, estate)
         self._slots[name].failures = slot.failures
 
-    def _salvage(self, name: str, left: roster.Estate) -> roster.Estate:
+    def _salvage(self, name: str, left: inheritance.Estate) -> inheritance.Estate:
         """Return what goes on after a failure: the database's rows, the open descriptors."""
         estate = self._load(name)
         known = {row.tail_id for row in estate.rows}
@@ -270,7 +270,7 @@ class Supervisor:
             "flow stopped flow=%s; it is built again in %.0f s", name, pause_s
         )
 
-    def _load(self, name: str) -> roster.Estate:
+    def _load(self, name: str) -> inheritance.Estate:
         return self._ask(lambda store: adoption.estate_of(store, name))
 
     def _ask(self, question: Callable[[checkpoint.CheckpointStore], _Value]) -> _Value:
@@ -293,7 +293,7 @@ class Supervisor:
                     )
                     break
 
-    def _close(self, estate: roster.Estate) -> None:
+    def _close(self, estate: inheritance.Estate) -> None:
         """Close files for good, and say what can never be read again."""
         rows = {row.tail_id: row for row in estate.rows}
         for tail_id, (handle, _) in estate.handles.items():

@@ -11,11 +11,12 @@ from __future__ import annotations
 import collections
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from kagent import idle, kept, logs, model, opening, options, proven, tail
 
+FORMER_PATHS_MAX = 8  # a copy or an archive may have been made under each
 HOT_FOR_S = 10.0  # a file that grew within so long is looked at more often
 
 _T = TypeVar("_T")
@@ -100,6 +101,47 @@ class Tails:
         """Ask one file for its size; return whether it has another one, or a fault."""
         before = one.size
         return self.guard(one, functools.partial(one.poll, now), now) != before
+
+    def note_seen(self, one: tail.Tail, seen: tuple[model.Sighting, ...], now: float) -> None:
+        """Take in where a scan saw the file of a tail."""
+        paths = tuple(sorted(sighting.path for sighting in seen))
+        if paths != one.paths or one.scans_unseen or seen[0].mtime_ns != one.file.mtime_ns:
+            self.wake(one)
+        if paths != one.paths:
+            was = options.printable(one.paths[0])
+            former = dict.fromkeys(one.paths + one.former_paths)
+            one.former_paths = tuple(former)[:FORMER_PATHS_MAX]
+            one.paths, one.base = paths, seen[0].base
+            one.is_changed = True
+            self.say(logging.INFO, "file renamed", one, f"was={was}")
+        one.scans_unseen = 0
+        if one.state == "left":
+            one.state, one.is_finished = "followed", False
+        self.guard(one, functools.partial(one.note_sighting, seen[0]), now)
+
+    def note_unseen(self, one: tail.Tail, now: float) -> None:
+        """Take in that a scan saw it nowhere; after two of them it was left."""
+        self.wake(one)
+        one.scans_unseen += 1
+        if one.state != "followed" or one.scans_unseen < 2 or one.handle is None:
+            return
+        status = self.guard(one, one.file.status, now)
+        if status is None:
+            return
+        one.state, one.left = "left", now
+        one.is_unlinked = status.links == 0
+        one.is_changed = True
+        how = "file unlinked" if one.is_unlinked else "file renamed away"
+        self.say(logging.INFO, how, one, f"position={one.position} size={one.size}")
+
+    def note_undecided(self, sightings: Iterable[model.Sighting], unseen: Iterable[str]) -> None:
+        """Note which files the next scan has to look at again: those without a tail or a path."""
+        for sighting in sightings:
+            if sighting.identity not in self.by_identity:
+                self.undecided[sighting.identity] = None
+        for tail_id in unseen:
+            if tail_id in self.all and self.all[tail_id].state == "followed":
+                self.undecided[self.all[tail_id].identity] = None
 
     def rest(self, now: float) -> None:
         """Find out which tails have nothing to do any more."""

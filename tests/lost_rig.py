@@ -9,7 +9,7 @@ from pathlib import Path
 import fakes
 
 from kagent import batch as batching
-from kagent import discovery, flow, model, roster, system
+from kagent import discovery, flow, inheritance, model, system
 
 
 class Rig:
@@ -38,7 +38,7 @@ class Rig:
         )
         self.flow = self.begin()
 
-    def begin(self, estate: roster.Estate | None = None) -> flow.Flow:
+    def begin(self, estate: inheritance.Estate | None = None) -> flow.Flow:
         """Begin a life from what is durable, or from what the one before left."""
         self._lives += 1
         self.flow = flow.Flow(
@@ -51,7 +51,7 @@ class Rig:
             self._save,
             lambda letter: None,
         )
-        self.flow.open(estate or roster.Estate(*self.store.load("web")))
+        self.flow.open(estate or inheritance.Estate(*self.store.load("web")))
         return self.flow
 
     def restart_flow(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import fakes
 
-from kagent import batch, checkpoint, discovery, errors, flow, model, roster, system
+from kagent import batch, checkpoint, discovery, errors, flow, inheritance, model, system
 
 MIB = 1024**2
 
@@ -70,7 +70,7 @@ class Host:
             self.letters.append,
         )
         rows, scanned = self._store.load("web")
-        self._flow.open(roster.Estate(rows, scanned))
+        self._flow.open(inheritance.Estate(rows, scanned))
 
     def stop(self) -> None:
         """End well: answers under way are collected, what is settled is saved."""

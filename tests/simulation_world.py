@@ -28,12 +28,12 @@ from kagent import (
     errors,
     flow,
     idle,
+    inheritance,
     kpl,
     metrics,
     model,
     proof,
     proven,
-    roster,
     search,
     split,
     tail,
@@ -142,7 +142,7 @@ class World:
             stack.enter_context(_tuned(idle, "FILES_MIN", self._draw_growth()))
             for _ in range(self.random.randrange(6)):
                 self._act("writer", self.writers.write)
-            self._begin_life(roster.Estate())
+            self._begin_life(inheritance.Estate())
             for _ in range(self.actions):
                 self._act_randomly()
             self._settle()
@@ -186,7 +186,7 @@ class World:
 
     def _begin_again(self) -> str:
         rows, scanned = self.store.load(FLOW)
-        return self._begin_life(roster.Estate(rows, scanned))
+        return self._begin_life(inheritance.Estate(rows, scanned))
 
     def _end_life(self) -> str:
         ends = {
@@ -293,7 +293,7 @@ class World:
     def _new_saver(self) -> checkpoint.CheckpointThread:
         return checkpoint.CheckpointThread(self.store, self.letters, 1.0, self.clock)
 
-    def _begin_life(self, estate: roster.Estate) -> str:
+    def _begin_life(self, estate: inheritance.Estate) -> str:
         known = len(estate.rows)
         self.flow = flow.Flow(
             self._settings,
@@ -313,7 +313,7 @@ class World:
         if self.is_swept:
             self.flow.roster._scanner._looker.seen.looks_min = 0
         if self.is_crowded:
-            self.flow.roster._open_files_max = 3
+            self.flow.roster._room.open_files_max = 3
         self.flow.open(estate)
         self._note_tails()
         self._judge_generations(estate.rows)
@@ -355,7 +355,10 @@ class World:
             self.flow.hints.put(self.random.choice(DIRECTORIES))
         due = self._checked_step()
         if due <= self.clock.now and not (
-            self.has_raced or self.fault or self.profile.operation_s or self.flow.roster._goes_on
+            self.has_raced
+            or self.fault
+            or self.profile.operation_s
+            or self.flow.roster.turns.goes_on
         ):
             before = self._progress()
             if self._checked_step() <= self.clock.now and self._progress() == before:
@@ -372,7 +375,7 @@ class World:
         due = self.flow.step()
         self._note_first_scan()
         self.race_in = -1
-        self.has_scanned = self.has_scanned or self.flow.roster.is_scanned
+        self.has_scanned = self.has_scanned or self.flow.roster._missing.is_scanned
         self._note_tails()
         if self.flow._scanned != scanned:
             self.writers.note_scan({one.inode for one in self.flow.roster._missing.seen})
@@ -435,9 +438,9 @@ class World:
         )
         if under_way > held:
             raise BrokenError(f"S2 {under_way} bytes are under way, {held} are counted")
-        self.flow.counters.check_balance(self.flow.roster.unsettled_bytes())
+        self.flow.counters.check_balance(self.flow.roster.turns.unsettled_bytes())
         tails = [one for one in self.flow.roster.tails.values() if one.handle is not None]
-        inherited = {handle for handle, _ in self.flow.roster._inherited.values()}
+        inherited = {handle for handle, _ in self.flow.roster._inheritance.handles.values()}
         packed = self.flow.roster._opener.packed_handles
         if {one.handle for one in tails} | inherited | packed != set(self.files.handles):
             raise BrokenError("L3 handles that belong to no tail")
@@ -620,7 +623,7 @@ class World:
         if is_tails and not self.writers.is_matching(node):
             self.truth.check_given_up(node)
 
-    def _drain(self, steps: int) -> roster.Estate:
+    def _drain(self, steps: int) -> inheritance.Estate:
         """End a life as the agent does; some answers are not there in time."""
         assert self.flow is not None
         self.flow.drain()
@@ -790,7 +793,7 @@ class World:
 
     def _check_saved(self) -> None:
         assert self.flow is not None
-        if self.flow.roster.unsettled_bytes() or self.flow._batcher.held_bytes:
+        if self.flow.roster.turns.unsettled_bytes() or self.flow._batcher.held_bytes:
             raise BrokenError("L3 bytes that never settle")
         if not self.flow.is_ready or self.flow._saved_sequence != self.flow._sequence:
             raise BrokenError("L3 never saved")

@@ -406,7 +406,7 @@ def test_file_that_is_longer_than_what_it_begins_like_is_not_held(
     if source == "retired":
         os.rename(tmp_path / "a.log", tmp_path / "a.log.1")
     if source == "closed":
-        rig.flow.roster._open_files_max = 0
+        rig.flow.roster._room.open_files_max = 0
     if source != "followed":
         rig.go_on(30.0)
         assert rig.flow.roster.tails == {}
@@ -429,7 +429,7 @@ def test_copy_of_a_file_that_was_shortened_since_is_held(tmp_path: Path) -> None
 
     lines += rig.write("a.log", 30, 40)
     rig.clock.now += 1.1
-    rig.flow.roster.poll()  # sees its size, and reads nothing
+    rig.flow.roster.turns.poll()  # sees its size, and reads nothing
     shutil.copyfile(tmp_path / "a.log", tmp_path / "a-1.log")
     os.truncate(tmp_path / "a.log", 3500)
     rig.go_on()

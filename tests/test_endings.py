@@ -134,7 +134,7 @@ def test_file_that_grew_when_it_was_to_be_closed_for_others_is_read_on(
     rig = Rig(tmp_path)
     rig.write("a.log", 0, 30)
     rig.go_on(30.0)
-    rig.flow.roster._handles_max = 1
+    rig.flow.roster._room.handles_max = 1
     lines = rig.write("a.log", 30, 40)
     rig.write("b.log", 0, 1)
     rig.go_on(5.0)

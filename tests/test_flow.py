@@ -10,7 +10,7 @@ import fakes
 import pytest
 
 from kagent import batch as batching
-from kagent import discovery, errors, flow, keys, model, pace, pack, preprocessors, roster
+from kagent import discovery, errors, flow, inheritance, keys, model, pace, pack, preprocessors
 from kagent.preprocessors import chain
 
 LONG_S = 400.0  # longer than rotate_wait
@@ -70,9 +70,9 @@ class Rig:
             on_no_match=on_no_match,
             rate_limit=rate_limit,
         )
-        self.flow = self.begin(roster.Estate())
+        self.flow = self.begin(inheritance.Estate())
 
-    def begin(self, estate: roster.Estate) -> flow.Flow:
+    def begin(self, estate: inheritance.Estate) -> flow.Flow:
         """Begin an incarnation."""
         self.pending.clear()
         self.flow = flow.Flow(
@@ -554,7 +554,7 @@ def test_rejected_call_is_halved_down_to_the_culprit() -> None:
     assert low == 10
     rig.flow.reports.put(model.DeadLettered(rig.letters[0]))
     rig.step()
-    assert rig.flow.roster.unsettled_bytes() == 0
+    assert rig.flow.roster.turns.unsettled_bytes() == 0
 
 
 def test_lone_rejected_record_blocks_until_another_one_is_accepted() -> None:
@@ -605,7 +605,7 @@ def test_dead_letter_that_cannot_be_written_blocks_and_is_tried_again() -> None:
     assert rig.letters == [letter, letter]
     rig.flow.reports.put(model.DeadLettered(letter))
     rig.step()
-    assert rig.flow.roster.unsettled_bytes() == 0
+    assert rig.flow.roster.turns.unsettled_bytes() == 0
     assert rig.flow.condition.blocked == ""
 
 
@@ -647,7 +647,7 @@ def test_settled_ranges_are_not_sent_again_after_a_restart() -> None:
     rows = list(rig.rows().values())
     rig.files.close_all()
 
-    rig.begin(roster.Estate(rows, {"/logs/*.log"}))
+    rig.begin(inheritance.Estate(rows, {"/logs/*.log"}))
     rig.go_on()
 
     assert rig.accepted == [b"two\n", b"three\n", b"one\n"]
@@ -663,7 +663,7 @@ def test_first_snapshot_after_a_restart_does_not_wait_for_the_interval() -> None
     rig.write("/logs/a.log", b"two\n")
     rig.snapshots.clear()
 
-    rig.begin(roster.Estate(rows, {"/logs/*.log"}))
+    rig.begin(inheritance.Estate(rows, {"/logs/*.log"}))
     rig.step()
 
     (first,) = rig.snapshots
@@ -789,7 +789,7 @@ def test_log_that_lost_its_last_bytes_is_read_on_from_an_older_frontier(
 
     rig.files.append(node, b"written anew\n")
     rig.accepted.clear()
-    rig.begin(roster.Estate([row], {"/logs/*.log"}))
+    rig.begin(inheritance.Estate([row], {"/logs/*.log"}))
     rig.go_on()
 
     assert "file rolled back" in caplog.text

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_flow import Rig
 from test_pack import chunk, lines_of
 
-from kagent import model, pack, preprocessors, roster, split
+from kagent import inheritance, model, pack, preprocessors, split
 
 LIMIT = 100
 SMALL = model.BatchLimits(500, 4 * 1024**2, LIMIT, has_partition_keys=False)
@@ -31,7 +31,7 @@ def rig(oversize: str, **more: object) -> Rig:
     one = Rig(oversize=oversize, limits=SMALL, max_line="1KiB", **more)  # type: ignore[arg-type]
     stage = preprocessors.Stage("grow", grow, is_built_in=False)
     one._settings = dataclasses.replace(one._settings, preprocess=(stage,))
-    one.begin(roster.Estate())
+    one.begin(inheritance.Estate())
     return one
 
 
@@ -84,7 +84,7 @@ def test_a_part_of_a_line_is_not_too_long_for_a_newline_that_it_did_not_have(
     one = rig(oversize)
     stage = preprocessors.make("single_line", {})
     one._settings = dataclasses.replace(one._settings, preprocess=(stage,))
-    one.begin(roster.Estate())
+    one.begin(inheritance.Estate())
     one.write("/logs/a.log", b"x" * 250 + b"\nnext\n")
 
     one.go_on()
@@ -184,7 +184,7 @@ def test_ids_of_parts_have_their_numbers() -> None:
     one = Rig(oversize="split", limits=keyed, partition_key="{id}", max_line="1KiB")
     stage = preprocessors.Stage("grow", grow, is_built_in=False)
     one._settings = dataclasses.replace(one._settings, preprocess=(stage,))
-    one.begin(roster.Estate())
+    one.begin(inheritance.Estate())
     one.write("/logs/a.log", b"a\nbig\n")
 
     one.go_on()

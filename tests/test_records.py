@@ -13,7 +13,18 @@ from pathlib import Path
 import fakes
 import pytest
 
-from kagent import batch, discovery, flow, frame, framing, model, proof, resting, roster, system
+from kagent import (
+    batch,
+    discovery,
+    flow,
+    frame,
+    framing,
+    inheritance,
+    model,
+    proof,
+    resting,
+    system,
+)
 
 KIB, MIB = 1024, 1024**2
 TRACE = b"""\
@@ -42,9 +53,9 @@ class Host:
         self.destination = fakes.FakeDestination()
         self.letters: list[model.DeadLetter] = []
         self.source = {"start_at": "beginning", **source}
-        self.begin(roster.Estate())
+        self.begin(inheritance.Estate())
 
-    def begin(self, estate: roster.Estate) -> None:
+    def begin(self, estate: inheritance.Estate) -> None:
         """Build the flow anew, as a restart of the daemon does."""
         settings = flow.FlowSettings(
             "f",
@@ -80,7 +91,7 @@ class Host:
             if one.handle is not None:
                 self.files.close(one.handle)
         rows, scanned = self.store.load("f")
-        self.begin(roster.Estate(rows, scanned))
+        self.begin(inheritance.Estate(rows, scanned))
 
     def append(self, data: bytes, name: str = "a.log") -> None:
         with open(self.directory / name, "ab") as stream:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kagent import config, flow, model, preprocessors, rehearsal, roster, system
+from kagent import config, flow, inheritance, model, preprocessors, rehearsal, system
 from kagent.preprocessors import chain
 
 PATH = "/logs/a.log"
@@ -81,7 +81,7 @@ def ship(one: config.FlowConfig, data: bytes) -> tuple[list[bytes], list[bytes],
         snapshots.append,
         letters.append,
     )
-    running.open(roster.Estate())
+    running.open(inheritance.Estate())
     buried = 0
     for turn in range(40):
         if turn == 10:

@@ -14,7 +14,7 @@ import yaml
 from daemon import wait_until
 from fakes import FakeDeadLetters, FakeDestination
 
-from kagent import adoption, checkpoint, config, idle, model, roster, supervisor, system
+from kagent import adoption, checkpoint, config, idle, inheritance, model, supervisor, system
 from kagent.destinations import kinesis
 
 
@@ -105,7 +105,7 @@ def rig(tmp_path: pathlib.Path) -> Iterator[Rig]:
         return accepted.setdefault(options.stream, FakeDestination(kinesis.LIMITS))  # type: ignore[attr-defined]
 
     flows = supervisor.Supervisor(loaded, files, FastClock(), thread, make)
-    flows.start({name: roster.Estate() for name in ("a", "b")})
+    flows.start({name: inheritance.Estate() for name in ("a", "b")})
     one = Rig(tmp_path, files, store, thread, flows, accepted)
     wait_until(lambda: one.lines("a") == b"a 0\n" and one.lines("b") == b"b 0\n", "first lines")
     yield one

@@ -23,7 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import sink
 
-from kagent import batch, discovery, flow, model, pack, roster, system
+from kagent import batch, discovery, flow, inheritance, model, pack, system
 from kagent.destinations import answers, encoding, http1, kinesis, signing, wire
 
 SIGNER = signing.Signer(
@@ -89,7 +89,7 @@ class Path:
             lambda snapshot: self.flow.reports.put(model.Saved(snapshot.sequence)),
             lambda letter: None,
         )
-        self.flow.open(roster.Estate())
+        self.flow.open(inheritance.Estate())
 
     def run(self, until_bytes: int) -> None:
         """Step until so many bytes are delivered."""
