@@ -122,19 +122,23 @@ class Searcher:
         looks: set[_Look] = set()
         others: list[Finding] = []
         for one in lost:
-            if (one.checkpoint.tail_id in found and not one.went_on_in) or one.is_open:
+            if one.is_open:
                 continue
-            copies = self._find_copies(
-                one, candidates[one.checkpoint.tail_id], taken, looks, result
-            )
-            if copies and not one.went_on_in:
+            tail_id = one.checkpoint.tail_id
+            copies = self._find_copies(one, candidates[tail_id], taken, looks, result)
+            if tail_id in found and not one.went_on_in:
+                # What proves to be a copy is no younger generation.
+                copies = [copy for copy in copies if isinstance(copy.decision, tracking.Resume)]
+            elif copies and not one.went_on_in:
                 best = copies.pop(0)
                 taken.add(best.decision.sightings[0].identity)
-                found[one.checkpoint.tail_id] = best
+                found[tail_id] = best
             others += filter(_may_be_the_copy, copies)
         self._judged &= looks
-        others = [one for one in others if one.decision.sightings[0].identity not in taken]
-        taken |= {one.decision.sightings[0].identity for one in others}
+        # Once each: what continues several files is read on by one of them.
+        unique = {one.decision.sightings[0].identity: one for one in reversed(others)}
+        others = [one for identity, one in unique.items() if identity not in taken]
+        taken |= unique.keys()
         for one in lost:
             if one.went_on_in:
                 continue

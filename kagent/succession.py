@@ -169,7 +169,8 @@ class Succession:
         right one does. So each is read that holds something else: in doubt a duplicate.
         """
         noted = dataclasses.replace(source, went_on_in=one.tail_id)
-        self.went_on.append(noted)
+        if noted not in self.went_on:
+            self.went_on.append(noted)
 
     def leave(self, one: tail.Tail, paths: tuple[str, ...], now: float) -> None:
         """Note that an open file is an older generation of one that was followed at `paths`."""

@@ -341,6 +341,22 @@ def test_generation_that_is_too_old_to_be_read_for_itself_is_found(tmp_path: Pat
     assert sorted(lines) == sorted(rig.accepted)
 
 
+def test_generation_and_a_longer_copy_of_it_are_read_once_each(tmp_path: Path) -> None:
+    """The copy continues the file as well: simulation, framed seed 100415."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    rig.kill()
+    os.rename(tmp_path / "a.log", tmp_path / "a.log.1")
+    shutil.copy(tmp_path / "a.log.1", tmp_path / "a.log.2")
+    lines += rig.write("a.log.2", 30, 40)
+    rig.begin()
+    rig.go_on(20.0)
+
+    assert sorted(lines) == sorted(rig.accepted)
+
+
 def test_generation_that_gets_its_name_late_is_read(tmp_path: Path) -> None:
     """It was written before it was missed; what is written under such a name since is no rest."""
     rig = Rig(tmp_path)
