@@ -41,7 +41,7 @@ class Answer:
 
 
 class Copies:
-    """Finds what new files are copies of; owned by the flow's roster."""
+    """Finds what new files are copies of; owned by the flow's recovery."""
 
     def __init__(
         self,

@@ -8,7 +8,7 @@
     inactive   more files are open than there is room for: shipped ones are closed, and opened
                again when they change
 
-Nothing here reads a line; what it decides about the last one, `Roster.read` does.
+Nothing here reads a line; what it decides about the last one, `Turns.read` does.
 """
 
 from __future__ import annotations

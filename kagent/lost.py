@@ -74,7 +74,7 @@ _Look = tuple[str, model.FileIdentity, int, int]
 
 
 class Searcher:
-    """Searches for the lost files of one flow; owned by its roster."""
+    """Searches for the lost files of one flow; owned by its recovery."""
 
     def __init__(
         self,

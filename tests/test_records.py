@@ -5,22 +5,16 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import fakes
 import pytest
+import real_files
 
 from kagent import (
-    batch,
-    discovery,
-    flow,
     frame,
     framing,
-    inheritance,
-    model,
     proof,
     resting,
     system,
@@ -40,71 +34,23 @@ Caused by: java.sql.SQLException: no such table
 """
 
 
-class Host:
-    """A flow over real files, with everything else in the test's hands."""
+class Host(real_files.Host):
+    """A flow over real files that runs, and whose wall clock is in the test's hands, too."""
 
     def __init__(self, directory: Path, **source: object) -> None:
-        self.directory = directory
-        self.clock = fakes.FakeClock()
+        super().__init__(directory, **source)
         self.clock.time = lambda: self.wall_s  # type: ignore[method-assign]
         self.wall_s = 1.8e9
-        self.files = system.OsFiles()
-        self.store = fakes.FakeStore()
-        self.destination = fakes.FakeDestination()
-        self.letters: list[model.DeadLetter] = []
-        self.source = {"start_at": "beginning", **source}
-        self.begin(inheritance.Estate())
-
-    def begin(self, estate: inheritance.Estate) -> None:
-        """Build the flow anew, as a restart of the daemon does."""
-        settings = flow.FlowSettings(
-            "f",
-            discovery.SourceOptions.model_validate(
-                {"paths": (f"{self.directory}/*.log",), **self.source}
-            ),
-            batch.BatchSettings(0.0, 500, 4 * MIB),
-            "auto",
-            4,
-            32 * MIB,
-            1.0,
-            1e6,
-        )
-        self.flow = flow.Flow(
-            settings,
-            fakes.LIMITS,
-            self.files,
-            self.clock,
-            random.Random(self.clock.now),
-            lambda one: self.flow.reports.put(self.destination.put(one)),
-            self.save,
-            self.letters.append,
-        )
-        self.flow.open(estate)
-
-    def save(self, snapshot: model.FlowSnapshot) -> None:
-        self.store.write([snapshot])
-        self.flow.reports.put(model.Saved(snapshot.sequence))
+        self.start()
 
     def restart(self) -> None:
-        """End without a word, and begin with what is in the store."""
-        for one in self.flow.roster.tails.values():
-            if one.handle is not None:
-                self.files.close(one.handle)
-        rows, scanned = self.store.load("f")
-        self.begin(inheritance.Estate(rows, scanned))
+        """End without a word, and begin with what is saved."""
+        self.crash()
+        self.start()
 
     def append(self, data: bytes, name: str = "a.log") -> None:
         with open(self.directory / name, "ab") as stream:
             stream.write(data)
-
-    def run(self, seconds: float = 2.0) -> list[bytes]:
-        """Step for some time; return what was delivered since the last call."""
-        end = self.clock.now + seconds
-        while self.clock.now < end:
-            self.flow.step()
-            self.clock.now += 0.1
-        taken, self.destination.accepted = self.destination.accepted, []
-        return taken
 
 
 @pytest.fixture
