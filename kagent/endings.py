@@ -94,6 +94,7 @@ class Endings:
             return
         if one.tail_id in self._tails.saved_in:
             return
+        one.size_saved = 0
         row = self._tails.guard(one, functools.partial(one.checkpoint, now), now)
         if row is None:
             return

@@ -45,6 +45,8 @@ class Losses:
             seen_bytes, row = known.seen_bytes, known.row
         if one.size < seen_bytes:
             self._short[one.tail_id] = _Short(one, seen_bytes, row)
+            one.size_saved, one.is_changed = seen_bytes, True  # the next life looks, too
+            self._tails.wake(one)
 
     def hand_on(self, first_id: str, one: tail.Tail) -> None:
         """Note that one more copy of a file may hold more than the first one."""
@@ -60,6 +62,7 @@ class Losses:
             is_still = one.state != "truncated" and now - one.grown >= copies.HOLD_S
             if is_still or tail_id not in self._tails.all:
                 del self._short[tail_id]
+                one.size_saved, one.mtime_saved, one.is_changed = 0, None, True
                 held = one.seen_bytes if one.state == "truncated" else one.size
                 # Of what was shipped nothing is lost, even if the file itself has lost it.
                 start = max(held, short.row.offset)

@@ -187,11 +187,13 @@ class Recovery:
         """
         is_renamed = not set(one.paths) & set(row.paths)
         is_short = row.offset < model.FINGERPRINT_BYTES_MAX
-        if one.file.is_unproven or (is_short and (is_renamed or one.size < row.size)):
-            one.mtime_saved = row.mtime_ns if one.tail_id == row.tail_id else None
+        is_unproven = one.file.is_unproven or (is_short and (is_renamed or one.size < row.size))
+        if (is_unproven or one.size < row.size) and one.tail_id == row.tail_id:
+            one.mtime_saved = row.mtime_ns
+        if is_unproven:
             self._unproven.append(lost.LostFile(row, is_open=True))
             return
-        if is_renamed:
+        if is_renamed or one.size < row.size:
             self._succession.note_went_on(lost.LostFile(row), one)
         self.losses.note_short(one, row.size, row)
 

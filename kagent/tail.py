@@ -40,6 +40,7 @@ class Tail:
         self.base = sightings[0].base
         self.start = start
         self.mtime_saved: int | None = None  # in rows, until it is known to be the file it was
+        self.size_saved = 0  # in rows at least, until what it lacks of its source was looked for
         self.grown = now  # when a byte was last seen to come
         self.has_grown = False  # since it was opened
         self.state: Literal["followed", "left", "truncated"] = "followed"
@@ -167,6 +168,7 @@ class Tail:
             and not self.is_growing
             and self.ledger.is_settled
             and not self.has_unsaved_ranges
+            and not self.size_saved
         )
 
     @property
@@ -343,7 +345,7 @@ class Tail:
             older,
             ranges,
             self._rules.digest,
-            self._search.data_end(self.size),
+            max(self._search.data_end(self.size), self.size_saved),
             is_done=self.is_spent,
         )
 

@@ -416,6 +416,34 @@ def test_copy_with_the_inode_of_the_old_file_does_not_hide_its_archive(tmp_path:
     assert sorted(lines) == sorted(rig.accepted)
 
 
+@pytest.mark.parametrize("is_restarted", [False, True], ids=["", "and again"])
+def test_file_that_begins_like_the_old_one_on_its_inode_does_not_hide_its_archive(
+    tmp_path: Path, *, is_restarted: bool
+) -> None:
+    """A long header: kagent goes on behind it, and it is shorter than it was: seed 720928."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 20)
+    rig.go_on()
+
+    rig.kill()
+    lines += rig.write("a.log", 20, 60)
+    archive = gzip.compress((tmp_path / "a.log").read_bytes())
+    rig.begin()
+    rig.flow.step()  # sees how long it is
+    rig.flow.step()
+    rig.kill()
+    (tmp_path / "a.log.1.gz").write_bytes(archive)
+    os.truncate(tmp_path / "a.log", 3000)  # what rm and create come to
+    lines += rig.write("a.log", 60, 70)
+    rig.begin()
+    if is_restarted:
+        rig.flow.step()
+        rig.restart_flow()
+    rig.go_on(100.0)
+
+    assert set(lines) == set(rig.accepted)
+
+
 def test_archive_that_went_on_in_another_one_is_taken_in_once(tmp_path: Path) -> None:
     """One file compressed twice, beside one that cannot be opened once: seed 100765."""
     files = _UnreadableHeads()
