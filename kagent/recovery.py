@@ -94,13 +94,24 @@ class Recovery:
         files = self._lost_files()
         search = self._searcher.search(files, self.missing.is_ours, self._rows.located)
         self.missing.note_search(now, is_clean=search.is_clean)
-        after = ""
         self.losses.unreadable.clear()
         self._succession.forget_parts({one.checkpoint.tail_id for one in files})
+        is_clean = self._take_in(search, now) and is_clean and search.is_clean
+        if is_clean:
+            for lost_file in self._unproven:
+                if lost_file.checkpoint.tail_id in self._tails.all:
+                    self._tails.all[lost_file.checkpoint.tail_id].mtime_saved = None
+            self._unproven.clear()
+            self._succession.went_on.clear()
+            self._give_up(now)
+            self.losses.count_short(now)
+
+    def _take_in(self, search: lost.Search, now: float) -> bool:
+        """Read on in what a search found; return whether nothing of it is left to be opened."""
+        is_clean, after = True, ""
         for finding in search.findings:
-            if finding.is_other or (
-                succession.is_part(finding) and self._succession.part_of(finding)
-            ):
+            is_further_part = succession.is_part(finding) and self._succession.part_of(finding)
+            if finding.is_other or is_further_part:
                 is_clean = self._succession.take_in_other(finding, now) and is_clean
                 continue
             if not search.is_clean and self._may_wait(finding, now):
@@ -112,14 +123,7 @@ class Recovery:
                 is_clean = self._is_unreadable(finding) and is_clean
             else:
                 one.after, after = "" if finding.is_its else after, one.tail_id
-        if search.is_clean and is_clean:
-            for lost_file in self._unproven:
-                if lost_file.checkpoint.tail_id in self._tails.all:
-                    self._tails.all[lost_file.checkpoint.tail_id].mtime_saved = None
-            self._unproven.clear()
-            self._succession.went_on.clear()
-            self._give_up(now)
-            self.losses.count_short(now)
+        return is_clean
 
     def _lost_files(self) -> list[lost.LostFile]:
         """Return the files whose rest is looked for, the oldest first."""
