@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +63,15 @@ def log(tmp_path: Path) -> Iterator[log_rig.Log]:
     one = Log(tmp_path / "a.log")
     yield one
     one.close()
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """Give a directory that others may read; pytest shuts its own for them whenever it starts."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name).resolve()
+        path.chmod(0o755)
+        yield path
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -21,13 +22,19 @@ MIB = 1024**2
 @pytest.fixture
 def daemon(tmp_path: pathlib.Path) -> Iterator[Daemon]:
     """A daemon over log/*.log and a stream that does not throttle."""
+    with unthrottled(tmp_path) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def unthrottled(root: pathlib.Path) -> Iterator[Daemon]:
     service = local.Service(
         local.ServiceOptions(
             streams={"web": local.StreamOptions(shards=4, is_throttled=False)},
             delivery_streams={"audit": local.DeliveryStreamOptions()},
         )
     )
-    with running(tmp_path, service) as one:
+    with running(root, service) as one:
         one.configure()
         yield one
 
@@ -315,37 +322,35 @@ def test_a_reload_during_the_stop_changes_nothing(daemon: Daemon) -> None:
     os.geteuid() != 0 or not shutil.which("setpriv"),
     reason="needs root and setpriv to run the daemon as a user who may not read a file",
 )
-def test_what_cannot_be_read_hinders_nothing(daemon: Daemon) -> None:
+def test_what_cannot_be_read_hinders_nothing(public: pathlib.Path) -> None:
     """A directory, FIFO, dangling link and unreadable file are each reported once, as nobody."""
-    daemon.path("good.log").write_bytes(numbered(0, 10))
-    daemon.path("private.log").write_bytes(b"secret\n")
-    daemon.path("private.log").chmod(0o600)
-    daemon.path("directory.log").mkdir()
-    daemon.path("dangling.log").symlink_to("nowhere")
-    os.mkfifo(daemon.path("fifo.log"))
-    for path in (daemon.root, daemon.root / "log", daemon.config):
-        path.chmod(0o755)
-    for path in (daemon.root / "state", daemon.root):
-        path.mkdir(exist_ok=True)
-        os.chown(path, 65534, 65534)
-    daemon.environ = {"COVERAGE_PROCESS_CONFIG": ""}  # which nobody could not write either
-    daemon.prefix = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    for parent in daemon.root.parents:  # pytest's own folders are its user's alone
-        if parent.stat().st_uid == 0 and parent.stat().st_mode & 0o077 == 0:
-            parent.chmod(0o755)
+    with unthrottled(public) as daemon:
+        daemon.path("good.log").write_bytes(numbered(0, 10))
+        daemon.path("private.log").write_bytes(b"secret\n")
+        daemon.path("private.log").chmod(0o600)
+        daemon.path("directory.log").mkdir()
+        daemon.path("dangling.log").symlink_to("nowhere")
+        os.mkfifo(daemon.path("fifo.log"))
+        for path in (daemon.root, daemon.root / "log", daemon.config):
+            path.chmod(0o755)
+        for path in (daemon.root / "state", daemon.root):
+            path.mkdir(exist_ok=True)
+            os.chown(path, 65534, 65534)
+        daemon.environ = {"COVERAGE_PROCESS_CONFIG": ""}  # which nobody could not write either
+        daemon.prefix = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
-    daemon.start()
-    daemon.wait_for_lines(10)
-    for number in range(10, 13):  # three scans and more
-        with daemon.path("good.log").open("ab") as file:
-            file.write(numbered(number, number + 1))
-        daemon.path(f"late{number}.log").write_bytes(numbered(100 + number, 101 + number))
-        daemon.wait_for_lines(10 + 2 * (number - 9))
+        daemon.start()
+        daemon.wait_for_lines(10)
+        for number in range(10, 13):  # three scans and more
+            with daemon.path("good.log").open("ab") as file:
+                file.write(numbered(number, number + 1))
+            daemon.path(f"late{number}.log").write_bytes(numbered(100 + number, 101 + number))
+            daemon.wait_for_lines(10 + 2 * (number - 9))
 
-    assert daemon.stop() == 0
-    for name in ("private", "directory", "dangling", "fifo"):
-        assert daemon.log.count(f"{name}.log") == 1, daemon.log
-    assert b"secret\n" not in daemon.lines
+        assert daemon.stop() == 0
+        for name in ("private", "directory", "dangling", "fifo"):
+            assert daemon.log.count(f"{name}.log") == 1, daemon.log
+        assert b"secret\n" not in daemon.lines
 
 
 def test_a_line_of_50_mib_stays_within_the_memory_bound(daemon: Daemon) -> None:
