@@ -1,4 +1,4 @@
-"""Options of the test run, when it collects garbage, and the law of skips.
+"""Options of the test run, its workers, when it collects garbage, and the law of skips.
 
 In CI nothing is skipped that could be installed: `.ci/run` installs what tests need of the system.
 Elsewhere a test without it is skipped, with a reason that says what to install; where `CI` is set
@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,13 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Take half as many workers again as there are cores: half of the time tests wait."""
+    cores = yield
+    return cores if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") else cores + (cores + 1) // 2
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("simulation")
     group.addoption(
@@ -62,6 +70,15 @@ def log(tmp_path: Path) -> Iterator[log_rig.Log]:
     one = Log(tmp_path / "a.log")
     yield one
     one.close()
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """Give a directory that others may read; pytest shuts its own for them whenever it starts."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name).resolve()
+        path.chmod(0o755)
+        yield path
 
 
 @pytest.fixture

@@ -25,12 +25,20 @@ CREDENTIALS = {
 }
 
 
-def wait_until(fact: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
-    """Poll until something is true; fail with what it was about when it does not become so."""
+def wait_until(
+    fact: Callable[[], object],
+    what: str,
+    deadline_s: float = DEADLINE_S,
+    more: Callable[[], str] = str,
+) -> None:
+    """Poll until something is true; fail with what it was about when it does not become so.
+
+    More is asked for when it fails, and not before.
+    """
     end = time.monotonic() + deadline_s
     while not fact():
         if time.monotonic() > end:
-            raise AssertionError(f"not within {deadline_s} s: {what}")
+            raise AssertionError(f"not within {deadline_s} s: {what}{more()}")
         time.sleep(0.02)
 
 
@@ -116,14 +124,18 @@ class Daemon:
 
     def wait_for_log(self, text: str) -> None:
         """Wait until the daemon logged a text."""
-        wait_until(lambda: text in self.log, f"{text!r} in the log:\n{self.log[-2000:]}")
+        wait_until(lambda: text in self.log, f"{text!r} in the log", more=self._end_of_log)
 
     def wait_for_lines(self, count: int) -> None:
         """Wait until the stream has so many different lines."""
         wait_until(
             lambda: self.service.counts()["streams"]["web"]["lines_distinct"] >= count,
-            f"{count} lines; the log ends with:\n{self.log[-2000:]}",
+            f"{count} lines",
+            more=self._end_of_log,
         )
+
+    def _end_of_log(self) -> str:
+        return f"; the log ends with:\n{self.log[-2000:]}"
 
     def peak_memory_bytes(self) -> int:
         """Return the most memory that the daemon had resident."""

@@ -1,4 +1,7 @@
-"""`kagent test-config --sample`: what goes to stdout, what to stderr, and the exit code."""
+"""`kagent test-config --sample`: what goes to stdout, what to stderr, and the exit code.
+
+A process of its own is started where descriptors, threads or exit handlers matter.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,13 @@ import pathlib
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 
+import click.testing
 import pytest
 import site_packages
+
+from kagent import cli
 
 ONE = """\
 flows:
@@ -59,36 +66,43 @@ def own(records, context):
 
 
 @pytest.fixture
-def own(tmp_path: pathlib.Path) -> pathlib.Path:
+def own(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pathlib.Path]:
     """Return a directory that holds a package with a preprocessor, as pip would install it."""
-    site_packages.install(tmp_path, OWN, "own", "broken", "number")
-    return tmp_path
+    monkeypatch.syspath_prepend(site_packages.install(tmp_path, OWN, "own", "broken", "number"))
+    yield tmp_path
+    sys.modules.pop("own_module", None)
+
+
+def command(directory: pathlib.Path, content: str) -> list[str]:
+    """Write a configuration; return the command's arguments, to which an option is added."""
+    (directory / "k.yaml").write_text(content)
+    return ["test-config", "-c", str(directory / "k.yaml")]
 
 
 def run(
     directory: pathlib.Path, content: str, sample: bytes | str, *arguments: str
-) -> subprocess.CompletedProcess[bytes]:
+) -> click.testing.Result:
     """Run the command on bytes, which come through stdin, or on a path."""
-    (directory / "k.yaml").write_text(content)
-    command = [sys.executable, "-m", "kagent", "test-config", "-c", str(directory / "k.yaml")]
-    is_path = isinstance(sample, str)
-    return subprocess.run(
-        [*command, "--sample", sample if isinstance(sample, str) else "-", *arguments],
-        input=None if is_path else sample,  # type: ignore[arg-type]
-        capture_output=True,
-        check=False,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(directory / "site"),
-            "SAMPLE_HAS": "" if isinstance(sample, str) else sample[-4:].decode("latin-1"),
-        },
-        timeout=60,
-    )
+    path, piped = ("-", sample) if isinstance(sample, bytes) else (sample, None)
+    line = [*command(directory, content), "--sample", path, *arguments]
+    return click.testing.CliRunner().invoke(cli.main, line, input=piped)
+
+
+def environ(directory: pathlib.Path, **more: str) -> dict[str, str]:
+    """Return the environment of a process that finds the package."""
+    return {**os.environ, "PYTHONPATH": str(directory / "site"), **more}
 
 
 def test_raw_is_exactly_the_bytes_that_would_be_sent(own: pathlib.Path) -> None:
     """A preprocessor that prints, leaves or returns text corrupts nothing; the sums are told."""
-    result = run(own, ONE, b"a\ndrop\ns\x1b\nexit\nx\ng\nlast", "--raw")
+    result = subprocess.run(
+        [sys.executable, "-m", "kagent", *command(own, ONE), "--sample", "-", "--raw"],
+        input=b"a\ndrop\ns\x1b\nexit\nx\ng\nlast",
+        capture_output=True,
+        check=False,
+        env=environ(own, SAMPLE_HAS="last"),
+        timeout=60,
+    )
 
     expected = b'a\n{"message":"s\\u001b"}\n{"message":"exit"}\n\xff\x1b\n\nlast'
     assert (expected, 0) == (result.stdout, result.returncode)
@@ -113,7 +127,7 @@ def test_people_see_what_is_sent_and_of_what_it_was_made(own: pathlib.Path) -> N
         "    source: s\\x1b\\n\n"
         "10-12 sent: \\xff\\x1b\\n\n"
         "    source: x\\n\n"
-    ) == result.stdout.decode()
+    ) == result.stdout
 
 
 def test_json_is_one_object_a_record(own: pathlib.Path) -> None:
@@ -172,21 +186,18 @@ def test_the_exit_code_says_what_is_wrong(
     """0 fine, 1 the answer is no, 2 wrong usage, 78 wrong configuration."""
     result = run(own, content, sample, *arguments)
 
-    assert (code, True) == (result.returncode, message in result.stderr.decode()), result.stderr
+    assert (code, True) == (result.exit_code, message in result.stderr), result.stderr
     if code:
-        assert result.stdout == b"" or "--strict" in arguments
+        assert result.stdout == "" or "--strict" in arguments
 
 
 def test_options_for_a_sample_need_one(own: pathlib.Path) -> None:
     """They mean nothing without."""
-    (own / "k.yaml").write_text(ONE)
     for option in (["--raw"], ["--at", "1"], ["--flow", "web"]):
-        command = [sys.executable, "-m", "kagent", "test-config", "-c", str(own / "k.yaml")]
+        result = click.testing.CliRunner().invoke(cli.main, [*command(own, ONE), *option])
 
-        result = subprocess.run([*command, *option], capture_output=True, check=False)
-
-        assert 2 == result.returncode
-        assert b"say what to do with a --sample" in result.stderr
+        assert 2 == result.exit_code
+        assert "say what to do with a --sample" in result.stderr
 
 
 def test_the_flow_is_told_by_the_path_where_that_is_clear(own: pathlib.Path) -> None:
@@ -200,24 +211,21 @@ def test_the_flow_is_told_by_the_path_where_that_is_clear(own: pathlib.Path) -> 
         for name in ("db.log", "dx.log", "dy.log", "web.log")
     }
 
-    assert [2, 2, 0, 0] == [one.returncode for one in said.values()]
-    assert b"Several flows ship" in said["db.log"].stderr
-    assert b": db, db2. Say which with --flow NAME." in said["db.log"].stderr
-    assert b"No flow's paths match" in said["dx.log"].stderr
-    assert b"flow db2: " in said["dy.log"].stderr
-    assert b"flow web: " in said["web.log"].stderr
+    assert [2, 2, 0, 0] == [one.exit_code for one in said.values()]
+    assert "Several flows ship" in said["db.log"].stderr
+    assert ": db, db2. Say which with --flow NAME." in said["db.log"].stderr
+    assert "No flow's paths match" in said["dx.log"].stderr
+    assert "flow db2: " in said["dy.log"].stderr
+    assert "flow web: " in said["web.log"].stderr
 
 
 def test_a_plain_check_keeps_stdout_clean_too(own: pathlib.Path) -> None:
     """Importing a preprocessor may print."""
-    (own / "k.yaml").write_text(ONE)
-    command = [sys.executable, "-m", "kagent", "test-config", "-c", str(own / "k.yaml"), "--json"]
-
     result = subprocess.run(
-        command,
+        [sys.executable, "-m", "kagent", *command(own, ONE), "--json"],
         capture_output=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(own / "site")},
+        env=environ(own),
     )
 
     assert ["own"] == json.loads(result.stdout)["flows"][0]["preprocess"]
@@ -225,14 +233,13 @@ def test_a_plain_check_keeps_stdout_clean_too(own: pathlib.Path) -> None:
 
 def test_a_reader_that_leaves_is_no_fault(own: pathlib.Path) -> None:
     """As in `... --raw | head -1`."""
-    (own / "k.yaml").write_text(ONE)
     (own / "many").write_bytes(b"a line\n" * 200_000)
-    command = [sys.executable, "-m", "kagent", "test-config", "-c", str(own / "k.yaml")]
+    sample = ["--sample", str(own / "many"), "--raw"]
     with subprocess.Popen(
-        [*command, "--sample", str(own / "many"), "--raw"],
+        [sys.executable, "-m", "kagent", *command(own, ONE), *sample],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(own / "site")},
+        env=environ(own),
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -250,8 +257,8 @@ def test_what_a_sample_cannot_have_is_said(own: pathlib.Path) -> None:
 
     result = run(own, content, b"a\n", "--raw", "--strict")
 
-    assert (0, b'{"message":"a"}\n') == (result.returncode, result.stdout)
-    assert b"note: EC2 is not asked for a sample" in result.stderr
+    assert (0, b'{"message":"a"}\n') == (result.exit_code, result.stdout_bytes)
+    assert "note: EC2 is not asked for a sample" in result.stderr
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 
+import conftest
 import pytest
 
 TESTS = pathlib.Path(__file__).parent
@@ -52,6 +53,29 @@ def test_skip_is_a_failure_in_ci_unless_no_package_mends_it(
     ).stdout
 
     assert expected in said
+
+
+@pytest.mark.parametrize(
+    ("wished", "cores", "expected"),
+    [
+        pytest.param("", 1, 2, id="one core"),
+        pytest.param("", 2, 3, id="two cores"),
+        pytest.param("", 4, 6, id="four cores"),
+        pytest.param("2", 2, 2, id="as wished"),
+    ],
+)
+def test_workers_are_more_than_cores_unless_somebody_says_how_many(
+    monkeypatch: pytest.MonkeyPatch, wished: str, cores: int, expected: int
+) -> None:
+    """While one worker waits for a daemon another has its core."""
+    monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", wished)
+    asked = conftest.pytest_xdist_auto_num_workers()
+    next(asked)
+
+    with pytest.raises(StopIteration) as answered:
+        asked.send(cores)
+
+    assert expected == answered.value.value
 
 
 def test_everything_that_tests_look_for_is_installed_by_ci() -> None:

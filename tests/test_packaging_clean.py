@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 from daemon import Daemon, running, wait_until
-from shipped_rig import numbered
+from shipped_rig import Rig, numbered
 
 from kagent import local
 
@@ -26,31 +26,36 @@ def daemon(tmp_path: pathlib.Path) -> Iterator[Daemon]:
     streams = {"web": local.StreamOptions(shards=1, is_throttled=False)}
     with running(tmp_path, local.Service(local.ServiceOptions(streams=streams))) as one:
         one.configure()
-        kagent = tmp_path / "bin" / "kagent"
-        kagent.parent.mkdir()
-        kagent.write_text(f'#!/bin/sh\nexec {sys.executable} -m kagent "$@"\n')
-        kagent.chmod(0o755)
+        install(tmp_path)
         yield one
 
 
-def environ(daemon: Daemon) -> dict[str, str]:
-    path = f"{daemon.root}/bin:{os.environ['PATH']}"
-    return {"PATH": path, "KAGENT_CONFIG": str(daemon.config)}
+def install(root: pathlib.Path) -> None:
+    """Put a `kagent` on the script's path."""
+    kagent = root / "bin" / "kagent"
+    kagent.parent.mkdir()
+    kagent.write_text(f'#!/bin/sh\nexec {sys.executable} -m kagent "$@"\n')
+    kagent.chmod(0o755)
 
 
-def clean(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:
+def environ(one: Daemon | Rig) -> dict[str, str]:
+    path = f"{one.root}/bin:{os.environ['PATH']}"
+    return {"PATH": path, "KAGENT_CONFIG": f"{one.root}/kagent.yaml"}
+
+
+def clean(one: Daemon | Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run kagent-clean over files of any age, or as the arguments say."""
     return subprocess.run(
-        [str(SCRIPT), *(arguments or ("-m", "0", f"{daemon.root}/log", "*.log[-.]*"))],
+        [str(SCRIPT), *(arguments or ("-m", "0", f"{one.root}/log", "*.log[-.]*"))],
         capture_output=True,
         text=True,
-        env=environ(daemon),
+        env=environ(one),
         check=False,
     )
 
 
-def names(daemon: Daemon) -> set[str]:
-    return {path.name for path in (daemon.root / "log").iterdir()}
+def names(one: Daemon | Rig) -> set[str]:
+    return {path.name for path in (one.root / "log").iterdir()}
 
 
 def test_what_is_shipped_is_deleted_and_nothing_else(daemon: Daemon) -> None:
@@ -83,17 +88,18 @@ def test_what_is_shipped_is_deleted_and_nothing_else(daemon: Daemon) -> None:
 
 
 @pytest.fixture
-def shipped(daemon: Daemon) -> Daemon:
-    """A daemon that shipped a.log and was stopped; the file is a.log.1 now."""
-    daemon.path("a.log").write_bytes(numbered(10))
-    daemon.start()
-    daemon.wait_for_lines(10)
-    daemon.stop()
-    daemon.path("a.log").rename(daemon.path("a.log.1"))
-    return daemon
+def shipped(tmp_path: pathlib.Path) -> Rig:
+    """What a daemon leaves that shipped a.log and was stopped; the file is a.log.1 now."""
+    one = Rig(tmp_path)
+    one.configure(web=["*.log"])
+    install(tmp_path)
+    path = one.path("a.log", numbered(10))
+    one.save(one.row(path))
+    path.rename(one.path("a.log.1"))
+    return one
 
 
-def test_a_file_that_is_open_for_writing_stays(shipped: Daemon) -> None:
+def test_a_file_that_is_open_for_writing_stays(shipped: Rig) -> None:
     """Its writer may have more to say, into a file that nobody could find any more."""
     with shipped.path("a.log.1").open("ab"):
         kept = clean(shipped)
@@ -105,7 +111,7 @@ def test_a_file_that_is_open_for_writing_stays(shipped: Daemon) -> None:
     assert set() == names(shipped)
 
 
-def test_a_young_file_stays(shipped: Daemon) -> None:
+def test_a_young_file_stays(shipped: Rig) -> None:
     """An hour by default, whatever its name says."""
     arguments = (f"{shipped.root}/log", "*.log.1", "nothing")
     clean(shipped, *arguments)
@@ -118,7 +124,7 @@ def test_a_young_file_stays(shipped: Daemon) -> None:
     assert ({"a.log.1"}, set()) == (young, names(shipped))
 
 
-def test_a_file_that_takes_the_name_meanwhile_stays(shipped: Daemon) -> None:
+def test_a_file_that_takes_the_name_meanwhile_stays(shipped: Rig) -> None:
     """A rotator renames between question and deletion: what has the name then is not deleted."""
     real = shipped.root / "bin" / "kagent"
     real.rename(shipped.root / "bin" / "real")
@@ -136,7 +142,7 @@ def test_a_file_that_takes_the_name_meanwhile_stays(shipped: Daemon) -> None:
     assert "./a.log.1.kagent-clean: web: not known" in done.stdout
 
 
-def test_what_a_killed_run_left_is_finished(shipped: Daemon) -> None:
+def test_what_a_killed_run_left_is_finished(shipped: Rig) -> None:
     """A claimed file is asked about again; one in the way of a claim is not overwritten."""
     shipped.path("a.log.1").rename(shipped.path("a.log.1.kagent-clean"))
     shipped.path("a.log.1").write_bytes(numbered(10))
@@ -146,9 +152,9 @@ def test_what_a_killed_run_left_is_finished(shipped: Daemon) -> None:
     assert {"a.log.1"} == names(shipped)
 
 
-def test_a_wrong_configuration_fails_the_unit(shipped: Daemon) -> None:
+def test_a_wrong_configuration_fails_the_unit(shipped: Rig) -> None:
     """Nothing is deleted, and systemd hears of it; so is wrong usage."""
-    shipped.config.write_text("flows: [{nam: x}]\n")
+    (shipped.root / "kagent.yaml").write_text("flows: [{nam: x}]\n")
 
     wrong = clean(shipped)
 

@@ -10,14 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import click.testing
 import pytest
 import site_packages
 from daemon import Daemon, notify_socket, running, wait_until
 
-from kagent import local
+from kagent import cli, local
 
 EXAMPLE = pathlib.Path(__file__).parent.parent / "config" / "examples" / "preprocessor"
-ARGUMENTS = ["--sample", "-", "--raw"]
 HANGS = """\
 import time
 
@@ -39,28 +39,13 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return target
 
 
-def check(
-    directory: pathlib.Path, site: pathlib.Path, item: str, sample: bytes
-) -> subprocess.CompletedProcess[bytes]:
+def command(directory: pathlib.Path, item: str) -> list[str]:
+    """Configure a flow with a preprocessor; return how a sample on stdin is run through it."""
     (directory / "k.yaml").write_text(
         "flows:\n- name: web\n  source: {paths: [/a]}\n"
         f"  destination: {{kinesis: {{stream: s}}}}\n  preprocess:\n  - {item}\n"
     )
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "kagent",
-            "test-config",
-            "-c",
-            str(directory / "k.yaml"),
-            *ARGUMENTS,
-        ],
-        input=sample,
-        capture_output=True,
-        check=False,
-        env={"PYTHONPATH": str(site)},
-    )
+    return ["test-config", "-c", str(directory / "k.yaml"), "--sample", "-", "--raw"]
 
 
 def test_the_example_is_found_and_does_what_it_says(
@@ -69,7 +54,14 @@ def test_the_example_is_found_and_does_what_it_says(
     """Installed beside kagent, named in the configuration."""
     lines = [b"line %d\n" % number for number in range(1000)] + [b"an ERROR\n"] * 3
 
-    result = check(tmp_path, example, "thin_out: {every: 10, always: ERROR}", b"".join(lines))
+    arguments = command(tmp_path, "thin_out: {every: 10, always: ERROR}")
+    result = subprocess.run(
+        [sys.executable, "-m", "kagent", *arguments],
+        input=b"".join(lines),
+        capture_output=True,
+        check=False,
+        env={"PYTHONPATH": str(example)},
+    )
 
     kept = result.stdout.splitlines(keepends=True)
     assert 0 == result.returncode, result.stderr
@@ -91,14 +83,20 @@ def test_the_example_is_found_and_does_what_it_says(
     ],
 )
 def test_its_options_are_checked_like_any_other_key(
-    example: pathlib.Path, tmp_path: pathlib.Path, item: str, message: str
+    example: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    item: str,
+    message: str,
 ) -> None:
     """With line and column, exit 78."""
-    result = check(tmp_path, example, item, b"")
+    monkeypatch.syspath_prepend(example)
 
-    assert 78 == result.returncode
-    assert message in result.stderr.decode()
-    assert "k.yaml:6:" in result.stderr.decode()
+    result = click.testing.CliRunner().invoke(cli.main, command(tmp_path, item), input=b"")
+
+    assert 78 == result.exit_code
+    assert message in result.stderr
+    assert "k.yaml:6:" in result.stderr
 
 
 @pytest.fixture

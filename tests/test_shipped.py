@@ -10,8 +10,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 
 import pytest
 from shipped_rig import Rig, numbered
@@ -27,15 +25,6 @@ def rig(tmp_path: pathlib.Path) -> Rig:
     one = Rig(tmp_path)
     one.configure(web=["access.log"])
     return one
-
-
-@pytest.fixture
-def public() -> Iterator[pathlib.Path]:
-    """A directory that others may read; pytest shuts its own for them whenever it starts."""
-    with tempfile.TemporaryDirectory() as name:
-        path = pathlib.Path(name).resolve()
-        path.chmod(0o755)
-        yield path
 
 
 # --- the file itself --------------------------------------------------------------------------
