@@ -7,7 +7,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kagent.preprocessors import timeformats, timestamps
@@ -213,6 +213,7 @@ TEXTS = st.one_of(
 
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from(FORMATS), min_size=1, max_size=4), st.lists(TEXTS, max_size=12))
+@example(["%s,%L"], ["1764158400,100", "1764158400,0"])
 def test_what_is_remembered_is_what_would_be_read(formats: list[str], texts: list[str]) -> None:
     """By a reader that has never read anything."""
     reader = timestamps.Reader(formats, dt.UTC)

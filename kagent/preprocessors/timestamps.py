@@ -111,7 +111,7 @@ class Reader:
         self._zone = zone
         self._guesses_year = any(one.guesses_year for one in self._formats)
         self._texts: dict[str, str | None] = {}
-        self._seconds: dict[tuple[str, str, str], str] = {}
+        self._seconds: dict[tuple[str, str, int, str], str] = {}
         self._today = 0
 
     def set_time(self, time_s: float) -> None:
@@ -135,11 +135,12 @@ class Reader:
             head, mark, tail = text.partition(",")
         rest = tail.lstrip(_DIGITS)
         fraction = tail[: len(tail) - len(rest)]
+        key = head, mark, len(fraction), rest  # %L is no shorter one
         if 0 < len(fraction) <= FRACTION_MAX:
-            second = self._seconds.get((head, mark, rest))
+            second = self._seconds.get(key)
             if second is not None:
                 return f"{second}.{fraction}Z"
-        return self._read_anew(text, (head, mark, rest), fraction)
+        return self._read_anew(text, key)
 
     def start_of(self, text: str) -> str | None:
         """Return the time that a text begins with, as `read` does."""
@@ -151,7 +152,7 @@ class Reader:
                     return found
         return None
 
-    def _read_anew(self, text: str, key: tuple[str, str, str], fraction: str) -> str | None:
+    def _read_anew(self, text: str, key: tuple[str, str, int, str]) -> str | None:
         if len(self._texts) >= CACHE_MAX:
             self._texts.clear()
         if len(self._seconds) >= CACHE_MAX:
@@ -162,8 +163,8 @@ class Reader:
             found = one.read(text, self._zone, self._today)
             if found is None:
                 continue
-            at = len(key[0]) + 1
-            if is_marked and fraction and found.span == (at, at + len(fraction)):
+            at, digits = len(key[0]) + 1, key[2]
+            if is_marked and digits and found.span == (at, at + digits):
                 self._seconds[key] = found.second
             else:
                 self._texts[text] = found.text
