@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import signal
+import threading
 from collections.abc import Mapping
 
 from kagent import (
@@ -102,6 +104,8 @@ class Agent:
         # Blocked before the first thread starts, in all of them, and fetched below: a handler
         # could run while the main thread is anywhere, also inside a lock.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        threading.Thread(target=_take_signals, args=[signals], name="signals", daemon=True).start()
         self._checkpoints.start()
         self._service.set_config(self._config)
         self._service.start()
@@ -113,11 +117,13 @@ class Agent:
         pause_s = min(SUPERVISE_S, self._notify.watchdog_interval_s() or SUPERVISE_S)
         while self._checkpoints.is_alive():
             self._look_after()
-            found = signal.sigtimedwait(_SIGNALS, pause_s if self._is_ready else STARTING_S)
-            if found is not None and found.si_signo == signal.SIGHUP:
-                self._reload()
-            elif found is not None:
+            try:
+                number = signals.get(timeout=pause_s if self._is_ready else STARTING_S)
+            except queue.Empty:
+                continue
+            if number != signal.SIGHUP:
                 break
+            self._reload()
         # A second one ends the process; SIGHUP means nothing any more.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS - {signal.SIGHUP})
         return self._stop()
@@ -226,3 +232,15 @@ def _refuse_what_needs_a_restart(path: str, was: config.Config, loaded: config.C
     ]
     if problems:
         raise errors.ConfigError(problems)
+
+
+def _take_signals(signals: queue.SimpleQueue[int]) -> None:
+    """Take what is sent to the process, up to what ends it.
+
+    Not by `sigtimedwait` in the main thread: when that is stopped (SIGSTOP, a frozen cgroup, a
+    debugger) for longer than it waits, CPython returns a signal that nobody sent.
+    """
+    number: int = signal.SIGHUP
+    while number == signal.SIGHUP:
+        number = signal.sigwait(_SIGNALS)
+        signals.put(number)

@@ -9,12 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 from daemon import Daemon, notify_socket, running, wait_until
 
-from kagent import local
+from kagent import agent, local
 
 MIB = 1024**2
 
@@ -182,6 +183,26 @@ def test_what_only_the_operator_can_mend_ends_with_78(
     assert done.stdout == ""
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_daemon_that_was_stopped_for_a_while_goes_on(daemon: Daemon) -> None:
+    """SIGSTOP, a frozen cgroup or a debugger: for longer than it ever waits for a signal."""
+    daemon.path("a.log").write_bytes(numbered(0, 10))
+    daemon.start()
+    process = daemon.process
+    assert process is not None
+    daemon.wait_for_lines(10)
+
+    process.send_signal(signal.SIGSTOP)
+    stopped = time.monotonic()
+    wait_until(lambda: time.monotonic() - stopped > 1.5 * agent.SUPERVISE_S, "the pause is over")
+    process.send_signal(signal.SIGCONT)
+    with daemon.path("a.log").open("ab") as file:
+        file.write(numbered(10, 20))
+    daemon.wait_for_lines(20)
+
+    assert process.poll() is None
+    assert daemon.stop() == 0
 
 
 def test_reload_adds_a_flow_and_refuses_a_wrong_configuration(daemon: Daemon) -> None:
