@@ -206,6 +206,8 @@ class Searcher:
         for path in one.checkpoint.paths:
             base = self._base_of(path)
             yield self._rotated.pattern(path, base)
+            if (stem := generations.stem(path)) != path:  # it was rotated within the pattern
+                yield self._rotated.pattern(stem, self._base_of(stem))
             real = self._files.real_path(path) if path == base else path
             if real != path:
                 yield self._rotated.pattern(real, real)
@@ -297,8 +299,10 @@ def _age(sighting: model.Sighting) -> tuple[int, str]:
 
 def _is_younger(sighting: model.Sighting, one: LostFile, its: Finding | None) -> bool:
     """Return whether a generation was written to after a lost file."""
+    since_ns = one.checkpoint.mtime_ns
     if its is not None and one.checkpoint.offset:  # at 0 nothing proves that it is the same
-        return _age(sighting) > _age(its.decision.sightings[0])
+        # Some writer may have gone on in the lost file long after those that followed it.
+        return sighting.mtime_ns >= min(since_ns, its.decision.sightings[0].mtime_ns)
     if one.checkpoint.offset < model.FINGERPRINT_BYTES_MAX:
-        return sighting.mtime_ns >= one.checkpoint.mtime_ns
-    return sighting.mtime_ns > one.checkpoint.mtime_ns
+        return sighting.mtime_ns >= since_ns
+    return sighting.mtime_ns > since_ns

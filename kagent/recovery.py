@@ -102,6 +102,7 @@ class Recovery:
                 if lost_file.checkpoint.tail_id in self._tails.all:
                     self._tails.all[lost_file.checkpoint.tail_id].mtime_saved = None
             self._unproven.clear()
+            self._succession.followed.clear()
             self._succession.went_on.clear()
             self._give_up(now)
             self.losses.count_short(now)
@@ -137,7 +138,7 @@ class Recovery:
             for tail_id, absence in self.missing.all.items()
             if absence.scans > 1 or not self._rows[tail_id].paths
         ]
-        files += self._unproven + self._succession.went_on
+        files += self._unproven + self._succession.followed + self._succession.went_on
         return sorted(files, key=lambda one: one.checkpoint.mtime_ns)
 
     def _may_wait(self, finding: lost.Finding, now: float) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import operator
 from collections.abc import Callable, Collection
 
 from kagent import (
@@ -44,6 +45,8 @@ class Succession:
         open_: Open,
     ) -> None:
         """Have let none go on yet; `open_` opens a file and takes its tail in."""
+        # Found in new files: what was rotated after them may be compressed, and is read as well.
+        self.followed: list[lost.LostFile] = []
         self.went_on: list[lost.LostFile] = []  # in a copy: another one may be the right one
         self._parts: dict[str, str] = {}  # by tail_id: the tail of a copy that ended before it did
         self._opener = opener
@@ -149,6 +152,7 @@ class Succession:
             if not decision.is_rolled_back:
                 self._rows.take(row.tail_id)
                 self._missing.all.pop(row.tail_id, None)
+                self.followed.append(lost.LostFile(row, is_open=True))
         if copy.tail_id in self._tails.all:
             self._tails.drop(copy)
         self._rows.forget(copy.tail_id)
@@ -189,11 +193,20 @@ class Succession:
             self._missing.all.pop(tail_id, None)
 
     def _spend_likeliest(self, one: tail.Tail) -> None:
-        """Take a generation for what a file held that was truncated before a byte was read."""
+        """Take a generation for what a file held of which no byte was shipped before it was gone.
+
+        Such ones are read oldest first, so it is the oldest of which that may be true.
+        """
         for old in self._tails.truncated.values():
             is_likely = old.position == 0 and old.seen_bytes == one.size
             if is_likely and not old.is_spent and old.paths == one.paths:
                 self.spend(old.tail_id)
+                return
+        rows = [self._rows[tail_id] for tail_id in self._missing.all if tail_id in self._rows]
+        for row in sorted(rows, key=operator.attrgetter("mtime_ns")):
+            is_likely = row.offset == row.start and not row.ranges and row.size <= one.size
+            if is_likely and row.mtime_ns <= one.file.mtime_ns:
+                self.spend(row.tail_id)
                 return
 
     def part_of(self, finding: lost.Finding) -> str:

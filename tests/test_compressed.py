@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import errno
 import gzip
 import logging
@@ -31,6 +32,48 @@ def compress(path: Path, form: str = "gz") -> Path:
     os.utime(packed, ns=(found.st_atime_ns, found.st_mtime_ns))
     path.unlink()
     return packed
+
+
+@pytest.mark.parametrize("how", ["create", "copytruncate"])
+@pytest.mark.parametrize("is_down", [True, False], ids=["down", "blocked"])
+def test_archives_that_the_pattern_matches_are_read_as_generations(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str, *, is_down: bool
+) -> None:
+    """`a.log*`: nobody has read those that were made since; one from before is left out."""
+    old = gzip.compress(b"what was there before kagent\n" * 100)
+    (tmp_path / "a.log.9.gz").write_bytes(old)
+    os.utime(tmp_path / "a.log.9.gz", (1e9, 1e9))
+    rig = Rig(tmp_path, paths=(f"{tmp_path}/a.log*",))
+    rig.clock.has_file_time = True
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    if is_down:
+        rig.stop()
+    for turn in (1, 2, 3):
+        lines += rig.write("a.log", 100 * turn, 100 * turn + 40)
+        for number in (3, 2, 1):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(tmp_path / f"a.log.{number}.gz", tmp_path / f"a.log.{number + 1}.gz")
+        if how == "create":
+            os.rename(tmp_path / "a.log", tmp_path / "a.log.1")
+        else:
+            shutil.copy2(tmp_path / "a.log", tmp_path / "a.log.1")
+            os.truncate(tmp_path / "a.log", 0)
+        if not is_down:
+            rig.go_on(answers=False)
+        compress(tmp_path / "a.log.1")
+        lines += rig.write("a.log", 100 * turn + 50, 100 * turn + 60)
+        if not is_down:
+            rig.go_on(answers=False)
+    if not is_down:
+        rig.stop()
+    rig.begin()
+    rig.go_on(4000.0)
+
+    assert sorted(lines) == sorted(rig.accepted)
+    assert rig.flow.counters.abandoned_bytes == 0
+    assert "a.log.9.gz reason=is compressed" in caplog.text
 
 
 def test_archive_of_a_name_that_the_file_had_long_ago_is_found(tmp_path: Path) -> None:

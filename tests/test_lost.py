@@ -341,6 +341,34 @@ def test_generation_that_is_too_old_to_be_read_for_itself_is_found(tmp_path: Pat
     assert sorted(lines) == sorted(rig.accepted)
 
 
+@pytest.mark.parametrize("size", [5, 30], ids=["few bytes", "many bytes"])
+@pytest.mark.parametrize("is_restored", [False, True], ids=["late writer", "equal times"])
+def test_generations_are_read_whatever_their_times_say(
+    tmp_path: Path, size: int, *, is_restored: bool
+) -> None:
+    """A worker that nobody told goes on in the oldest one; or a backup made all equally old."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, size)
+    rig.go_on()
+
+    rig.stop()
+    lines += rig.write("a.log", size, 40)
+    os.rename(tmp_path / "a.log", tmp_path / "a.log.3")
+    for number in (2, 1):
+        lines += rig.write(f"a.log.{number}", 100 * number, 100 * number + 10)
+    if is_restored:
+        for number in (1, 2, 3):
+            os.utime(tmp_path / f"a.log.{number}", (2e9, 2e9))
+    else:
+        lines += rig.write("a.log.3", 300, 310)
+    rig.write("a.log", 400, 410)
+    rig.begin()
+    rig.go_on(20.0)
+
+    assert set(lines) < set(rig.accepted)
+    assert len(set(rig.accepted)) == len(lines) + 10
+
+
 def test_generation_and_a_longer_copy_of_it_are_read_once_each(tmp_path: Path) -> None:
     """The copy continues the file as well: simulation, framed seed 100415."""
     rig = Rig(tmp_path)
