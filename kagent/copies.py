@@ -148,12 +148,14 @@ class Copies:
                 continue
             try:
                 facts = source.facts_below(one.size)
+                # What takes a file's place, by rsync or an editor, may hold more than that did.
+                may_be_longer = source.is_packed or source.file.status().links == 0
             except proven.TruncatedError:
                 raise SourceTruncatedError(source) from None
             except OSError:
                 self._undecided.append(source.tail_id)  # said where it is read
                 continue
-            if source.is_packed or one.size <= max(facts.offset, source.seen_bytes):
+            if may_be_longer or one.size <= max(facts.offset, source.seen_bytes):
                 yield tracking.Source(facts, is_gone=False)
             else:  # longer than what it could be a copy of
                 one.unlike.add(source.tail_id)

@@ -424,6 +424,29 @@ def test_file_that_is_longer_than_what_it_begins_like_is_not_held(
     assert lines == rig.accepted
 
 
+@pytest.mark.parametrize("is_down", [False, True], ids=["running", "down"])
+def test_file_that_takes_the_place_of_another_is_gone_on_in(
+    tmp_path: Path, *, is_down: bool
+) -> None:
+    """By rsync or an editor: it holds what the old one did, and more; and it grows."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    if is_down:
+        rig.stop()
+    shutil.copyfile(tmp_path / "a.log", tmp_path / ".a.log.x")
+    lines += rig.write(".a.log.x", 30, 40)
+    os.replace(tmp_path / ".a.log.x", tmp_path / "a.log")
+    if is_down:
+        rig.begin()
+    rig.go_on(1.0)
+    lines += rig.write("a.log", 40, 50)
+    rig.go_on(20.0)
+
+    assert lines == rig.accepted
+
+
 def test_copy_of_a_file_that_was_shortened_since_is_held(tmp_path: Path) -> None:
     """It is longer than its source is, and no longer than that was: simulation, seed 705775."""
     rig = Rig(tmp_path)
