@@ -24,12 +24,12 @@ and reads proofs through the Opener; changes no tail and no row.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
+import itertools
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-from kagent import generations, model, opening, patterns, scanning, tracking
+from kagent import candidates, generations, model, opening, tracking
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,11 +86,9 @@ class Searcher:
     ) -> None:
         """Look at nothing yet; `base_of` says how far links in a path are the operator's."""
         self._rotated = rotated
-        self._base_of = base_of
         self._opener = opener
-        self._files = files
         self._clock = clock
-        self._scanner = scanning.Scanner((), (), files, clock)
+        self._candidates = candidates.Candidates(rotated, files, clock, base_of)
         self._judged: set[_Look] = set()  # what was compared, to no avail
         self._swept: dict[str, float] = {}  # by tail_id: when younger generations were taken in
         self._taken_in: set[tuple[model.FileIdentity, int]] = set()  # with mtime: what was found
@@ -116,8 +114,10 @@ class Searcher:
             self._judged.clear()
             self._taken_in.clear()
             return result
-        candidates = self._candidates(lost, is_ours, result)
-        found = self._find_themselves(lost, candidates, located, result)
+        there = self._candidates.look([one.checkpoint for one in lost], is_ours)
+        result.is_clean = there.is_clean
+        seen = itertools.chain(there.neighbours, *there.generations.values())
+        found = self._find_themselves(lost, seen, located, result)
         taken = self._owned | {one.decision.sightings[0].identity for one in found.values()}
         looks: set[_Look] = set()
         others: list[Finding] = []
@@ -125,7 +125,7 @@ class Searcher:
             if one.is_open:
                 continue
             tail_id = one.checkpoint.tail_id
-            copies = self._find_copies(one, candidates[tail_id], taken, looks, result)
+            copies = self._find_copies(one, there.generations[tail_id], taken, looks, result)
             if tail_id in found and not one.went_on_in:
                 # What proves to be a copy is no younger generation.
                 copies = [copy for copy in copies if isinstance(copy.decision, tracking.Resume)]
@@ -144,7 +144,7 @@ class Searcher:
                 continue
             its = None if one.is_open else found.get(one.checkpoint.tail_id)  # not twice
             result.findings += [its] if its else []
-            self._sweep(one, its, candidates[one.checkpoint.tail_id], taken, result)
+            self._sweep(one, its, there.generations[one.checkpoint.tail_id], taken, result)
         result.findings += others
         self._taken_in.update(map(_seen_as, result.findings))
         return result
@@ -176,52 +176,16 @@ class Searcher:
         self._swept.clear()
         self._taken_in.discard(_seen_as(finding))
 
-    def _candidates(
-        self,
-        lost: Sequence[LostFile],
-        is_ours: Callable[[model.FileIdentity], bool],
-        result: Search,
-    ) -> dict[str, list[model.Sighting]]:
-        """Return the generations that there may be of each lost file, by age."""
-        owners: dict[str, set[str]] = collections.defaultdict(set)
-        parsed = {}
-        for one in lost:
-            for pattern in self._patterns(one):
-                parsed[pattern.text] = pattern
-                owners[pattern.text].add(one.checkpoint.tail_id)
-        if set(parsed) != {pattern.text for pattern in self._scanner.patterns}:
-            self._scanner = scanning.Scanner(parsed.values(), (), self._files, self._clock)
-        scan = self._scanner.scan()
-        result.is_clean = not scan.unknown
-        candidates: dict[str, list[model.Sighting]] = collections.defaultdict(list)
-        for sighting in sorted(scan.sightings, key=_age):
-            if is_ours(sighting.identity):
-                continue
-            for tail_id in {owner for text in sighting.patterns for owner in owners[text]}:
-                candidates[tail_id].append(sighting)
-        return candidates
-
-    def _patterns(self, one: LostFile) -> Iterator[patterns.Pattern]:
-        """Yield where generations of a file may be: beside it, and beside what a link leads to."""
-        for path in one.checkpoint.paths:
-            base = self._base_of(path)
-            yield self._rotated.pattern(path, base)
-            if (stem := generations.stem(path)) != path:  # it was rotated within the pattern
-                yield self._rotated.pattern(stem, self._base_of(stem))
-            real = self._files.real_path(path) if path == base else path
-            if real != path:
-                yield self._rotated.pattern(real, real)
-
     def _find_themselves(
         self,
         lost: Sequence[LostFile],
-        candidates: dict[str, list[model.Sighting]],
+        seen: Iterable[model.Sighting],
         located: Callable[[model.FileIdentity], Sequence[model.Checkpoint]],
         result: Search,
     ) -> dict[str, Finding]:
         """Find lost files that only have another name; note whose the generations are."""
         by_id = {one.checkpoint.tail_id: one for one in lost if not one.went_on_in}
-        sightings = {one.identity: one for several in candidates.values() for one in several}
+        sightings = {one.identity: one for one in seen}
         found: dict[str, Finding] = {}
         self._owned.clear()
         for sighting in sightings.values():
@@ -291,10 +255,6 @@ def _may_be_the_copy(one: Finding) -> bool:
 
 def _seen_as(finding: Finding) -> tuple[model.FileIdentity, int]:
     return finding.decision.sightings[0].identity, finding.decision.sightings[0].mtime_ns
-
-
-def _age(sighting: model.Sighting) -> tuple[int, str]:
-    return sighting.mtime_ns, sighting.path
 
 
 def _is_younger(sighting: model.Sighting, one: LostFile, its: Finding | None) -> bool:

@@ -110,6 +110,7 @@ class Checkpoint:
     file was when last looked at, without NULs at its end that wait. `unseen_s` counts observed
     running time since a scan last saw the file. `is_done`: nothing of it is expected any more,
     its file was shipped or given up; the row stays so that its copies and generations are known.
+    `target` is where the path led to when the file was opened, if that is a link.
     """
 
     tail_id: str
@@ -127,6 +128,7 @@ class Checkpoint:
     size: int = 0
     unseen_s: float = 0.0
     is_done: bool = False
+    target: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

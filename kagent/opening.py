@@ -134,6 +134,10 @@ class Opener:
             return None
         self._faults.clear(sighting.path)
         del self._handles[sighting.identity]
+        if sighting.path == sighting.base:  # it may be a link that the operator wants followed
+            real = self._files.real_path(sighting.path)
+            one.target = real if real != sighting.path else ""
+            one.row = dataclasses.replace(one.row, target=one.target)
         return one
 
     # --- compressed files -----------------------------------------------------------------------
@@ -271,7 +275,9 @@ class Opener:
             model.Sighting(path, old.base, old.identity, size, old.file.mtime_ns, ())
             for path in old.paths
         ]
-        return tail.Tail(self._new_id(), sightings, old.handle, 0, self._rules, self._files, now)
+        one = tail.Tail(self._new_id(), sightings, old.handle, 0, self._rules, self._files, now)
+        one.target = old.target
+        return one
 
     def inherit(self, row: model.Checkpoint, handle: int, base: str, now: float) -> tail.Tail:
         """Return the tail that goes on through an earlier incarnation's descriptor.
@@ -295,7 +301,9 @@ class Opener:
                 one = tail.Tail.resumed(resume, row.tail_id, handle, self._rules, self._files, now)
                 one.is_unlinked = status.links == 0
                 return one
-        return tail.Tail(self._new_id(), seen, handle, 0, self._rules, self._files, now)
+        one = tail.Tail(self._new_id(), seen, handle, 0, self._rules, self._files, now)
+        one.target = row.target
+        return one
 
     def close_unused(self) -> None:
         """Close what was opened for a probe and belongs to no tail after all."""

@@ -38,6 +38,7 @@ class Tail:
         self.paths = tuple(sorted(sighting.path for sighting in sightings))
         self.former_paths: tuple[str, ...] = ()  # before it was renamed, the latest first
         self.base = sightings[0].base
+        self.target = ""  # where its path led to when it was opened, if that is a link
         self.start = start
         self.mtime_saved: int | None = None  # in rows, until it is known to be the file it was
         self.size_saved = 0  # in rows at least, until what it lacks of its source was looked for
@@ -82,7 +83,7 @@ class Tail:
         is_packed = isinstance(files, unpack.Unpacked)
         settled = resume.ranges if is_split_alike and not is_packed else ()
         tail = cls(tail_id, resume.sightings, handle, resume.offset, rules, files, now, settled)
-        tail.start = row.start
+        tail.start, tail.target = row.start, row.target
         tail.is_known = bool(resume.offset or row.ranges)
         if not resume.is_rolled_back:
             tail.row = row
@@ -347,6 +348,7 @@ class Tail:
             self._rules.digest,
             max(self._search.data_end(self.size), self.size_saved),
             is_done=self.is_spent,
+            target=self.target,
         )
 
     # --- what a copy of it must hold ------------------------------------------------------------
@@ -360,6 +362,7 @@ class Tail:
         return dataclasses.replace(
             self.row,
             paths=tuple(dict.fromkeys(self.paths + self.former_paths)),
+            target=self.target,
             was_unlinked=self.is_unlinked,
             mtime_ns=file.mtime_proved,
             offset=file.at,

@@ -155,7 +155,7 @@ def test_database_is_created_private_and_durable(path: str) -> None:
     found = [connection.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in pragmas]
     modes = {stat.S_IMODE(os.stat(file).st_mode) for file in (path, f"{path}-wal", f"{path}-shm")}
     connection.close()
-    assert found == [0x6B61676E, 1001, "wal", 2, 2]
+    assert found == [0x6B61676E, 1002, "wal", 2, 2]
     assert modes == {0o600}
     assert not os.path.exists(f"{path}.new")
 

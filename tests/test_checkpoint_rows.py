@@ -34,6 +34,7 @@ CHECKPOINTS = st.builds(
     split_digest=st.text("0123456789abcdef", max_size=8),
     unseen_s=st.floats(0, 1e9),
     is_done=st.booleans(),
+    target=NAMES,
 )
 SNAPSHOTS = st.builds(
     model.FlowSnapshot,

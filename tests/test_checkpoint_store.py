@@ -223,13 +223,14 @@ def test_database_of_an_older_release_is_upgraded(tmp_path: Path) -> None:
         store.open()
         store.write([model.FlowSnapshot("web", 1, (EXAMPLE,))])
     with contextlib.closing(sqlite3.connect(path)) as database:
-        database.execute("ALTER TABLE checkpoint DROP COLUMN is_done")
+        for column in ("is_done", "target"):
+            database.execute(f"ALTER TABLE checkpoint DROP COLUMN {column}")
         database.execute("PRAGMA user_version = 1000")
 
     with contextlib.closing(checkpoint.CheckpointStore(str(tmp_path))) as store:
         store.open()
         loaded, _ = store.load("web")
-        done = dataclasses.replace(EXAMPLE, is_done=True)
+        done = dataclasses.replace(EXAMPLE, is_done=True, target="/logs/0.log")
         store.write([model.FlowSnapshot("web", 2, (done,))])
         reloaded, _ = store.load("web")
 

@@ -85,6 +85,7 @@ LAYERS = {
     "copies": 3,
     "retired": 3,
     "losses": 3,
+    "candidates": 3,
     "lost": 3,
     "idle": 3,
     "tails": 3,
@@ -166,8 +167,9 @@ WITHIN_A_LAYER = {
 }
 # The rooms in which a flow keeps its files, from the bottom up: each may know those before it.
 ROOMS = (
-    "opening", "idle", "tails", "copies", "losses", "lost", "retired", "endings", "missing",
-    "succession", "newcomers", "recovery", "inheritance", "room", "saving", "turns", "roster",
+    "opening", "idle", "tails", "copies", "losses", "candidates", "lost", "retired", "endings",
+    "missing", "succession", "newcomers", "recovery", "inheritance", "room", "saving", "turns",
+    "roster",
 )  # fmt: skip
 ALLOWED_AHEAD = {("batch", "pace")}  # designed, not used yet
 
@@ -181,7 +183,7 @@ ENGINE = {
     "values", "burying", "keys", "spread", "preprocessing", "userpattern", "patternparts",
     "kept", "copies", "lost", "generations", "retired", "unpack",
     "idle", "tails", "endings", "losses", "missing", "succession", "newcomers", "recovery",
-    "inheritance", "room", "saving", "turns", "proven", "reading", "search", "holes",
+    "inheritance", "room", "saving", "turns", "candidates", "proven", "reading", "search", "holes",
 }  # fmt: skip
 WORLDLY = {
     "asyncio", "fcntl", "glob", "mmap", "pathlib", "select", "shutil", "signal", "socket",
@@ -203,7 +205,6 @@ LONG_FILES = {
     "opening.py": "files are opened, proved and unpacked through one set of handles",
     "model.py": "the nouns and seams on one page, mostly docstrings",
     "roster.py": "what a scan means for each file, and the parts that do the rest",
-    "lost.py": "one search, from its candidates to what is found, read from top to bottom",
     "pack.py": "which lines share a record, its bytes, and how they come out again are one law",
     "framing.py": "the three stages of a record and the law of long ones",
     "multiline.py": "the patterns of the presets, which are one table, and what applies them",

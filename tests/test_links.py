@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pathlib
 import shutil
@@ -111,6 +112,29 @@ def test_rotations_behind_a_link_while_kagent_was_down_are_found(host: Host) -> 
     host.start()
 
     assert sorted(lines([b"rest", b"between", b"now"])) == sorted(host.run(30.0))
+
+
+@pytest.mark.parametrize("is_rotated", [False, True], ids=["as it was", "rotated"])
+def test_what_a_link_led_to_before_kagent_was_down_is_read_on(
+    host: Host, *, is_rotated: bool
+) -> None:
+    """A container was started again: what its link led to has a place in the checkpoint."""
+    real = host.directory / "docker/c1/c1-json.log"
+    host.write("docker/c1/c1-json.log", b"x" * 1100)
+    host.run()
+    host.stop()
+    host.write("docker/c1/c1-json.log", b"rest")
+    if is_rotated:
+        packed = gzip.compress(real.read_bytes())
+        pathlib.Path(f"{real}.20261126-010203.gz").write_bytes(packed)
+        os.unlink(real)
+    host.write("docker/c1/c1-json.log", b"its end")
+    host.write("docker/c2/c2-json.log", b"again")
+    os.symlink(host.directory / "docker/c2/c2-json.log", host.directory / POD / "1.log")
+    link(host, f"{POD}/1.log")
+    host.start()
+
+    assert sorted(lines([b"rest", b"its end", b"again"])) == sorted(host.run(60.0))
 
 
 def test_links_to_directories_are_entered_once(tmp_path: pathlib.Path) -> None:

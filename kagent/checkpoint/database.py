@@ -23,7 +23,7 @@ _APPLICATION_ID = 0x6B61676E  # "kagn", by which file(1) and we know the file
 # user_version is 1000 * major + minor. A minor adds columns, and any release of the same major
 # opens it; the file is copied beside itself before columns are added.
 _MAJOR = 1
-_USER_VERSION = 1000 * _MAJOR + 1  # 1: checkpoint.is_done
+_USER_VERSION = 1000 * _MAJOR + 2  # 1: checkpoint.is_done, 2: its target
 _LOCK = "lock"
 _BUSY_TIMEOUT_S = 1.0
 _WAL_BYTES_MAX = 4 * 1024**2

@@ -43,6 +43,7 @@ CREATE TABLE checkpoint (
     size INTEGER NOT NULL,           -- when last looked at
     unseen_s REAL NOT NULL,
     is_done INTEGER NOT NULL DEFAULT 0,  -- nothing of it is expected any more
+    target TEXT NOT NULL DEFAULT '""',   -- JSON: where the path led to, if it is a link
     PRIMARY KEY (flow, tail_id)
 ) WITHOUT ROWID;
 """
@@ -63,6 +64,7 @@ _VALUES = (
     "size",
     "unseen_s",
     "is_done",
+    "target",
 )
 # Nothing but the names above goes into the text of the statement.
 UPSERT = f"""
@@ -105,6 +107,7 @@ def row_of(flow: str, checkpoint: model.Checkpoint) -> dict[str, object]:
         "size": checkpoint.size,
         "unseen_s": checkpoint.unseen_s,
         "is_done": checkpoint.is_done,
+        "target": text_of(checkpoint.target),
     }
 
 
@@ -114,6 +117,7 @@ def checkpoint_of(row: sqlite3.Row) -> model.Checkpoint:
     Raises:
         ValueError, TypeError: the row is not as `row_of` makes them: the database is damaged.
     """
+    known = row.keys()
     length, head = json.loads(row["fingerprint"])
     offset, digest = json.loads(row["frontier"])
     older, ranges = json.loads(row["older"]), json.loads(row["ranges"])
@@ -132,7 +136,8 @@ def checkpoint_of(row: sqlite3.Row) -> model.Checkpoint:
         split_digest=row["split_digest"],
         size=row["size"],
         unseen_s=row["unseen_s"],
-        is_done="is_done" in row.keys() and bool(row["is_done"]),  # noqa: SIM118 -- a Row has no `in`
+        is_done="is_done" in known and bool(row["is_done"]),
+        target=json.loads(row["target"]) if "target" in known else "",
     )
 
 
