@@ -128,6 +128,8 @@ class Opener:
                     self._files,
                     now,
                 )
+                if offset and self._last_line_end(handle, offset) != offset:
+                    return None  # it was written anew while it was opened
             else:
                 one = self._resume(opening, handle, now)
         except (OSError, proven.TruncatedError):

@@ -57,6 +57,7 @@ class Reading:
         if is_open and self.search.is_worth_it(start) and not self.search.look_on():
             return None
         block = file.read(size)
+        self.search.compare(block)
         if region_end is not None:
             file.prove_range(file.ledger.settled_from(region_end))
             block.data = block.data[: region_end - start]

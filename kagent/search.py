@@ -49,6 +49,13 @@ class Search:
         """Whole lines wait for a record's end, which nothing but silence may bring."""
         return self._framer is not None and self._framer.growing_from == self._file.ledger.issued
 
+    @property
+    def looked_at(self) -> int:
+        """Up to where anything is remembered of the bytes behind the position."""
+        if self._framer is not None and self.is_growing:
+            return max(self.scanned, self._framer.looked_at)
+        return self.scanned
+
     def is_worth_it(self, start: int) -> bool:
         """Return whether to look for a newline first: the line is long and nothing of it final."""
         searched = self.scanned - start
@@ -80,6 +87,14 @@ class Search:
         is_there = self._file.look(at, len(self._last_bytes)) == self._last_bytes
         if not is_there or self.nuls_from is not None:
             self.forget()
+
+    def compare(self, block: model.Block) -> None:
+        """Forget what was searched if it is not in a block that was read at the position."""
+        at = self.scanned - block.start
+        if 0 < at <= len(block.data):
+            before = self._last_bytes[-at:]
+            if block.data[at - len(before) : at] != before:
+                self.forget()
 
     def note(self, at: int, data: bytes) -> None:
         """Note that no newline is in data, which was read at an offset, nor before it."""

@@ -71,6 +71,20 @@ def test_record_is_whole_however_slowly_it_is_written(host: Callable[..., Host])
     assert [b"2026-01-01 12:00:01,000 INFO next\n"] == one.run(6.0)
 
 
+def test_record_that_was_written_anew_while_it_grew_is_read_anew(
+    host: Callable[..., Host],
+) -> None:
+    """What was looked at of it is not there any more: simulation, framed seed 131311."""
+    one = host(multiline={"end": ".*;"})
+    one.append(b"1;\n2:\n3:abc\n")
+    early = one.run(0.5)
+    os.truncate(one.directory / "a.log", 3 + 3 + 2)
+    one.append(b"x;\n4;\n5;\n")
+
+    assert [b"1;\n"] == early
+    assert [b"2:\n3:x;\n", b"4;\n", b"5;\n"] == one.run()
+
+
 def test_silence_ends_a_record_for_good(host: Callable[..., Host]) -> None:
     """After the timeout what is there is sent; what comes later is a record of its own."""
     one = host(multiline={"preset": "java", "timeout": "3s"})
