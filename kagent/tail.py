@@ -198,7 +198,7 @@ class Tail:
         if size != before:
             self.grown = now
             self.is_finished, self.has_grown = False, True
-        if size < self._search.looked_at:  # cut within a line that was searched, and none of it read
+        if size < self._search.looked_at:  # cut within a line that was searched, and not read
             self._search.forget()
         return size
 
