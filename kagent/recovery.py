@@ -102,6 +102,7 @@ class Recovery:
                 if lost_file.checkpoint.tail_id in self._tails.all:
                     self._tails.all[lost_file.checkpoint.tail_id].mtime_saved = None
             self._unproven.clear()
+            self._succession.spend_untouched()
             self._succession.followed.clear()
             self._succession.went_on.clear()
             self._give_up(now)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 
 from kagent import (
     copies,
+    generations,
     kept,
     losses,
     lost,
@@ -48,6 +49,7 @@ class Succession:
         # Found in new files: what was rotated after them may be compressed, and is read as well.
         self.followed: list[lost.LostFile] = []
         self.went_on: list[lost.LostFile] = []  # in a copy: another one may be the right one
+        self._unnamed: list[tail.Tail] = []  # generations that no checkpoint is known to be of
         self._parts: dict[str, str] = {}  # by tail_id: the tail of a copy that ended before it did
         self._opener = opener
         self._tails = tails_
@@ -193,21 +195,31 @@ class Succession:
             self._missing.all.pop(tail_id, None)
 
     def _spend_likeliest(self, one: tail.Tail) -> None:
-        """Take a generation for what a file held of which no byte was shipped before it was gone.
-
-        Such ones are read oldest first, so it is the oldest of which that may be true.
-        """
+        """Take a generation for what a file held that was truncated before a byte was read."""
         for old in self._tails.truncated.values():
             is_likely = old.position == 0 and old.seen_bytes == one.size
             if is_likely and not old.is_spent and old.paths == one.paths:
                 self.spend(old.tail_id)
                 return
+        self._unnamed.append(one)
+
+    def spend_untouched(self) -> None:
+        """Take the generations that were found for the files of which nothing was ever shipped.
+
+        Nothing but their order tells which is which, so this waits until all are found.
+        """
         rows = [self._rows[tail_id] for tail_id in self._missing.all if tail_id in self._rows]
-        for row in sorted(rows, key=operator.attrgetter("mtime_ns")):
-            is_likely = row.offset == row.start and not row.ranges and row.size <= one.size
-            if is_likely and row.mtime_ns <= one.file.mtime_ns:
-                self.spend(row.tail_id)
-                return
+        rows = [one for one in rows if one.offset == one.start == 0 and not one.ranges]
+        rows.sort(key=operator.attrgetter("mtime_ns"))
+        for one in sorted(self._unnamed, key=lambda one: one.file.mtime_ns):
+            stems = set(map(generations.stem, one.paths))
+            for row in rows:
+                is_near = not stems.isdisjoint(map(generations.stem, row.paths))
+                if is_near and row.size <= one.size and row.mtime_ns <= one.file.mtime_ns:
+                    rows.remove(row)
+                    self.spend(row.tail_id)
+                    break
+        self._unnamed.clear()
 
     def part_of(self, finding: lost.Finding) -> str:
         """Return the tail that reads what was found first of a lost file; empty if none does."""
