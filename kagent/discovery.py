@@ -34,8 +34,9 @@ class SourceOptions(options.Options):
     """Where older generations of a followed file are that no pattern matches: a pattern in which
     {name} is the file's name and {stem} its name without the last extension; below the file's
     directory unless it begins with a slash. There the rest of a file is looked for that was copied
-    and truncated, or was renamed or compressed while kagent was down. auto means {name}[-.]*; with
-    logrotate's `olddir old` write "old/{name}[-.]*"."""
+    and truncated, or was renamed or compressed while kagent was down. auto means {name}[-.]*, and
+    those that no content proves to be generations by what rotators append alone: numbers, dates,
+    old, gz and the like; with logrotate's `olddir old` write "old/{name}[-.]*"."""
 
     rotate_wait: Annotated[float, options.Duration(1.0, 86400.0)] = 300.0
     """How long a file that was renamed away is read on after its last byte."""

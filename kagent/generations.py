@@ -72,6 +72,14 @@ class Rotated:
             _pattern(self.template, path, "/").regex.fullmatch(generation) for path in paths
         )
 
+    def is_sure(self, generation: str) -> bool:
+        """Return whether a path that is named so is a generation, though no content says it.
+
+        The operator's own template is taken at its word. What `auto` finds is so by what rotators
+        append: app.log-debug is beside app.log, and another log.
+        """
+        return self.template != AUTO or stem(generation) != generation
+
 
 @functools.lru_cache(maxsize=1024)
 def _pattern(template: str, path: str, base: str) -> patterns.Pattern:

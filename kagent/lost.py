@@ -166,6 +166,8 @@ class Searcher:
             # Its row, by which it would be known, may have gone on in another file.
             is_over = (sighting.identity, sighting.mtime_ns) in self._taken_in
             is_over |= sighting.mtime_ns / 1e9 >= end_s
+            is_named = self._rotated.is_sure(sighting.path)
+            is_over |= not (is_named or sighting.path == one.checkpoint.target)
             if sighting.identity not in taken and not is_over and _is_younger(sighting, one, its):
                 taken.add(sighting.identity)
                 start = tracking.Start((sighting,), is_first_scan=False)

@@ -125,7 +125,7 @@ class Newcomers:
             self._losses.note_short(one, self._losses.seen_of(source.row), source.row)
             self._succession.note_went_on(lost.LostFile(source.facts(), source.known_end), one)
             self._succession.spend(tail_id)
-        if one.is_packed and one.state == "followed" and not self._reads_compressed:
+        if one.is_packed and not (one.is_generation or self._reads_compressed):
             self.ignore_compressed(self._missing.seen_at.of([one.identity]) or one.sightings())
             self._tails.give_back(one)
             return False

@@ -180,7 +180,7 @@ class Succession:
 
     def leave(self, one: tail.Tail, paths: tuple[str, ...], now: float) -> None:
         """Note that an open file is an older generation of one that was followed at `paths`."""
-        one.state, one.left, one.scans_unseen = "left", now, 2
+        one.state, one.left, one.scans_unseen, one.is_generation = "left", now, 2, True
         one.paths, one.base = paths, self._base_of(paths[0])
         one.is_changed = True
 

@@ -53,6 +53,7 @@ class Tail:
         self.is_changed = True  # something differs from the row that was handed to be saved
         self.is_spent = False  # of a truncated one: no copy of it is looked for any more
         self.is_known = start > 0  # it was asked whether the file is a copy; see `copies`
+        self.is_generation = False  # it was found as one: it is read though it is compressed
         self.asked: tuple[int, int] | None = None  # of what size, after how many upheavals
         self.held = float("-inf")  # when the last answer was that it may be one
         self.unlike: set[str] = set()  # tail_ids of files that were there and of which it is none

@@ -385,6 +385,25 @@ def test_generation_and_a_longer_copy_of_it_are_read_once_each(tmp_path: Path) -
     assert sorted(lines) == sorted(rig.accepted)
 
 
+@pytest.mark.parametrize("rotated", ["auto", "{name}-*"])
+def test_another_log_beside_is_no_generation_by_its_name_alone(
+    tmp_path: Path, rotated: str
+) -> None:
+    """`app.log-debug` is beside `app.log`; who rotates by such names says so."""
+    rig = Rig(tmp_path, paths=(f"{tmp_path}/a.log",), rotated=rotated)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    rig.stop()
+    os.rename(tmp_path / "a.log", tmp_path / "a.log-20261126")
+    other = rig.write("a.log-debug", 30, 40)
+    lines += rig.write("a.log", 40, 50)
+    rig.begin()
+    rig.go_on(20.0)
+
+    assert sorted(rig.accepted) == sorted(lines + (other if rotated != "auto" else []))
+
+
 def test_generation_that_gets_its_name_late_is_read(tmp_path: Path) -> None:
     """It was written before it was missed; what is written under such a name since is no rest."""
     rig = Rig(tmp_path)
