@@ -39,12 +39,14 @@ class LostFile:
     What is shorter than `known_end` does not continue it whole. `is_open`: its file is there, but
     may be another one by now, as too little of it was read: only younger generations are looked
     for, once. `went_on_in`: the tail that goes on in what was found; others are looked for, once.
+    `is_read`: it is open and read on; an archive beside it may be of another file that is.
     """
 
     checkpoint: model.Checkpoint
     known_end: int = 0
     is_open: bool = False
     went_on_in: str = ""
+    is_read: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -163,15 +165,23 @@ class Searcher:
         if result.is_clean and not is_known:
             self._swept.setdefault(tail_id, self._clock.time())
         for sighting in candidates:
-            # Its row, by which it would be known, may have gone on in another file.
-            is_over = (sighting.identity, sighting.mtime_ns) in self._taken_in
-            is_over |= sighting.mtime_ns / 1e9 >= end_s
-            is_named = self._rotated.is_sure(sighting.path)
-            is_over |= not (is_named or sighting.path == one.checkpoint.target)
-            if sighting.identity not in taken and not is_over and _is_younger(sighting, one, its):
+            if (
+                sighting.identity not in taken
+                and sighting.mtime_ns / 1e9 < end_s
+                # Its row, by which it would be known, may have gone on in another file.
+                and (sighting.identity, sighting.mtime_ns) not in self._taken_in
+                and _is_younger(sighting, one, its)
+                and self._is_sure(sighting, one)
+            ):
                 taken.add(sighting.identity)
                 start = tracking.Start((sighting,), is_first_scan=False)
                 result.findings.append(Finding(start, one, is_its=False))
+
+    def _is_sure(self, sighting: model.Sighting, one: LostFile) -> bool:
+        """Return whether a file is a generation although no content says it."""
+        if one.is_read and self._opener.is_compressed(sighting) is not False:
+            return False
+        return sighting.path == one.checkpoint.target or self._rotated.is_sure(sighting.path)
 
     def retry(self, finding: Finding) -> None:
         """Look again for the younger generations of all lost files: this one is not open yet."""

@@ -203,6 +203,14 @@ class Recovery:
             self._succession.note_went_on(lost.LostFile(row), one)
         self.losses.note_short(one, row.size, row)
 
+    def note_left(self, one: tail.Tail) -> None:
+        """Note that a file was renamed away: others may have come after it, and went as well.
+
+        Two rotations between two scans leave one that nobody saw.
+        """
+        self._succession.note_went_on(lost.LostFile(one.facts(), one.known_end), one)
+        self._succession.followed.append(lost.LostFile(one.facts(), is_open=True, is_read=True))
+
     def note_read(self, one: tail.Tail) -> None:
         """Take in a tail of which something was read."""
         self._copies.note(one)

@@ -235,12 +235,13 @@ class Roster:
         for tail_id, seen in decisions.seen.items():
             self._tails.note_seen(self.tails[tail_id], seen, now)
         for tail_id in decisions.unseen:
-            if not any(map(result.may_hide, self.tails[tail_id].paths)):
-                self._tails.note_unseen(self.tails[tail_id], now)
+            one = self.tails[tail_id]
+            if not any(map(result.may_hide, one.paths)) and self._tails.note_unseen(one, now):
+                self._recovery.note_left(one)
         for tail_id in decisions.truncated:
-            one = self.tails.get(tail_id)
-            if one is not None and one.handle is not None:  # else its sighting said so already
-                self._tails.truncate(one, now)
+            cut = self.tails.get(tail_id)
+            if cut is not None and cut.handle is not None:  # else its sighting said so already
+                self._tails.truncate(cut, now)
         for row in decisions.lost:
             self._inheritance.drop(row.tail_id)
             self._missing.lose(row)

@@ -119,20 +119,21 @@ class Tails:
             one.state, one.is_finished = "followed", False
         self.guard(one, functools.partial(one.note_sighting, seen[0]), now)
 
-    def note_unseen(self, one: tail.Tail, now: float) -> None:
-        """Take in that a scan saw it nowhere; after two of them it was left."""
+    def note_unseen(self, one: tail.Tail, now: float) -> bool:
+        """Take in that a scan saw it nowhere; return whether it was left by that, the second."""
         self.wake(one)
         one.scans_unseen += 1
         if one.state != "followed" or one.scans_unseen < 2 or one.handle is None:
-            return
+            return False
         status = self.guard(one, one.file.status, now)
         if status is None:
-            return
+            return False
         one.state, one.left = "left", now
         one.is_unlinked = status.links == 0
         one.is_changed = True
         how = "file unlinked" if one.is_unlinked else "file renamed away"
         self.say(logging.INFO, how, one, f"position={one.position} size={one.size}")
+        return True
 
     def note_undecided(self, sightings: Iterable[model.Sighting], unseen: Iterable[str]) -> None:
         """Note which files the next scan has to look at again: those without a tail or a path."""

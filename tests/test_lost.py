@@ -369,6 +369,26 @@ def test_generations_are_read_whatever_their_times_say(
     assert len(set(rig.accepted)) == len(lines) + 10
 
 
+@pytest.mark.parametrize("size", [1, 30], ids=["few bytes", "many bytes"])
+def test_generation_that_came_and_went_between_two_scans_is_read(
+    tmp_path: Path, size: int
+) -> None:
+    """Two rotations in a moment, while kagent runs: nobody saw the file between them."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, size)
+    rig.go_on()
+
+    lines += rig.write("a.log", 30, 40)
+    for number in (1, 2):
+        if number == 2:
+            os.rename(tmp_path / "a.log.1", tmp_path / "a.log.2")
+        os.rename(tmp_path / "a.log", tmp_path / "a.log.1")
+        lines += rig.write("a.log", 100 * number, 100 * number + 10)
+    rig.go_on(20.0)
+
+    assert sorted(lines) == sorted(rig.accepted)
+
+
 def test_generation_and_a_longer_copy_of_it_are_read_once_each(tmp_path: Path) -> None:
     """The copy continues the file as well: simulation, framed seed 100415."""
     rig = Rig(tmp_path)
