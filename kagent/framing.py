@@ -82,6 +82,7 @@ class Framer:
         self.line_max = self._encoding.source_bytes(rules.record_bytes_max)
         self._bytes_max = min(self.line_max, many.bytes_max) if many else self.line_max
         self._lines_max = many.lines_max if many else multiline.LINES_MAX
+        self._seen_end, self._seen_bytes = -1, b""  # of the last block: where, and its last ones
         self._growing: _Growing | None = None
         self._next = -1  # where the next block begins, if nothing intervenes
         self._expired = 0  # that were told
@@ -140,8 +141,9 @@ class Framer:
             As `split.split_block`. `is_looked_through` says that more records can only come of
             more bytes.
         """
-        if block.start != self._next:
+        if block.start != self._next or not self._is_as_seen(block):
             self._grouping.note_taken(None)
+            self._seen_end = -1
         self._growing = None
         few = _bounded(block.data, self._encoding.delimiter)
         is_whole = len(few) == len(block.data)
@@ -154,12 +156,22 @@ class Framer:
         if not is_whole and result.chunk.end == block.start and not result.is_long:
             # Rare: bytes that look like delimiters and are none, or parts of one line.
             result = self._split_data(block, records_max, is_closed=is_closed, is_quiet=is_quiet)
+            few = block.data
         else:
             result.is_looked_through &= is_whole
         result.expired = self._grouping.expired - self._expired
         self._expired = self._grouping.expired
         self._next = result.chunk.end
+        if block.start + len(few) > self._seen_end:
+            self._seen_end = block.start + len(few)
+            self._seen_bytes = few[-model.FRONTIER_BYTES_MAX :]
         return result
+
+    def _is_as_seen(self, block: model.Block) -> bool:
+        """Return whether what is known of the lines of a block is known of these."""
+        at = self._seen_end - block.start
+        before = self._seen_bytes[-at:] if at > 0 else b""
+        return at <= 0 or block.data[max(0, at - len(before)) : at] == before
 
     def _split_data(
         self, block: model.Block, records_max: int, *, is_closed: bool, is_quiet: bool

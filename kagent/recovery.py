@@ -102,7 +102,7 @@ class Recovery:
                 if lost_file.checkpoint.tail_id in self._tails.all:
                     self._tails.all[lost_file.checkpoint.tail_id].mtime_saved = None
             self._unproven.clear()
-            self._succession.spend_untouched()
+            self._succession.name_untouched()
             self._succession.followed.clear()
             self._succession.went_on.clear()
             self._give_up(now)
@@ -170,7 +170,8 @@ class Recovery:
         for tail_id, absence in list(self.missing.all.items()):
             row = self._rows.get(tail_id)  # none if it was found in this scan
             if row is not None and now - absence.since >= absence.wait_s:
-                self.losses.abandon_row(row)
+                if tail_id not in self._succession.named:
+                    self.losses.abandon_row(row)
                 self._succession.spend(tail_id)
 
     def reopen(self, room: int, now: float) -> None:

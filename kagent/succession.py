@@ -49,6 +49,7 @@ class Succession:
         # Found in new files: what was rotated after them may be compressed, and is read as well.
         self.followed: list[lost.LostFile] = []
         self.went_on: list[lost.LostFile] = []  # in a copy: another one may be the right one
+        self.named: set[str] = set()  # checkpoints that seem to be those of generations found
         self._unnamed: list[tail.Tail] = []  # generations that no checkpoint is known to be of
         self._parts: dict[str, str] = {}  # by tail_id: the tail of a copy that ended before it did
         self._opener = opener
@@ -203,10 +204,11 @@ class Succession:
                 return
         self._unnamed.append(one)
 
-    def spend_untouched(self) -> None:
-        """Take the generations that were found for the files of which nothing was ever shipped.
+    def name_untouched(self) -> None:
+        """Guess whose the generations are of which no checkpoint says it, once all are found.
 
-        Nothing but their order tells which is which, so this waits until all are found.
+        Those of which nothing was ever shipped: nothing but their order tells which is which. A
+        guess is no reason to look no more, only to say no more of it in the end.
         """
         rows = [self._rows[tail_id] for tail_id in self._missing.all if tail_id in self._rows]
         rows = [one for one in rows if one.offset == one.start == 0 and not one.ranges]
@@ -217,7 +219,7 @@ class Succession:
                 is_near = not stems.isdisjoint(map(generations.stem, row.paths))
                 if is_near and row.size <= one.size and row.mtime_ns <= one.file.mtime_ns:
                     rows.remove(row)
-                    self.spend(row.tail_id)
+                    self.named.add(row.tail_id)
                     break
         self._unnamed.clear()
 

@@ -191,6 +191,12 @@ class Truth:
     def note_tail(self, tail_id: str, number: int) -> None:
         origins = self.origins.setdefault(tail_id, [])
         if not origins or origins[-1][0] != number:
+            # The file that it leaves, if that is still somewhere, is another one from now on.
+            left = self.places.get(tail_id, ()) if origins else ()
+            for content in self.current.values():
+                if content in left and content.number != number:
+                    for start, end in content.covered.pairs:
+                        content.repeatable.add(start, end)
             last = len(self.history[number]) - 1
             origins.append((number, self._indices.get(number, 0), last))
 
@@ -232,7 +238,8 @@ class Truth:
         for content in contents:
             content.repeatable.remove(start, end)
             content.covered.add(start, end)
-            if is_repeatable or len(contents) > 1:
+            has_moved = content.number != self.origins[tail_id][-1][0]  # see note_tail
+            if is_repeatable or has_moved or len(contents) > 1:
                 content.repeatable.add(start, end)
             if content not in places:
                 places.append(content)
