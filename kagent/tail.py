@@ -219,6 +219,8 @@ class Tail:
             TruncatedError: they are not the ones that were read there.
             OSError: as the system says.
         """
+        if self.file.unpacked is not None and self.file.unpacked.packed_bytes != sighting.size:
+            raise proven.TruncatedError
         if sighting.mtime_ns == self.file.mtime_ns or self.is_packed:
             return
         if sighting.size <= self.size:

@@ -237,6 +237,38 @@ def test_archives_are_shipped_where_the_operator_wants_it(tmp_path: Path, form: 
     assert rig.flow.roster.tails == {}
 
 
+def test_archive_that_is_shipped_is_not_said_to_have_changed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It holds more bytes than it has on the disk; that is no truncation of it."""
+    rig = Rig(tmp_path, paths=(f"{tmp_path}/*",), read_compressed=True)
+    lines = rig.write("old", 0, 300)
+    compress(tmp_path / "old")
+
+    rig.go_on(20.0)
+
+    assert lines == rig.accepted
+    assert [] == [one for one in caplog.messages if "file skipped" in one]
+
+
+def test_archive_that_changes_while_it_is_read_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once: what was verified does not stand there any more."""
+    rig = Rig(tmp_path, paths=(f"{tmp_path}/*",), read_compressed=True)
+    rig.write("old", 0, 100_000)
+    packed = compress(tmp_path / "old")
+    rig.go_on(4.0, answers=False)
+
+    with packed.open("ab") as file:
+        file.write(gzip.compress(b"more\n"))
+    rig.go_on(8.0, answers=False)
+
+    said = [one for one in caplog.messages if "file skipped" in one]
+    assert len(said) == 1
+    assert "a compressed file that changed while it was read" in said[0]
+
+
 def test_deleted_archive_that_is_closed_early_has_no_end(tmp_path: Path) -> None:
     """What was read of it settles and the rest is counted: simulation, framed seed 23687."""
     paths = (f"{tmp_path}/*",)
