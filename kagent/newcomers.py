@@ -175,14 +175,16 @@ class Newcomers:
         if self._reads_compressed or not self._opener.is_compressed(sightings[0]):
             return False
         unpacked = self._opener.unpacked(sightings[0])
-        if unpacked is None:
-            return True
+        if unpacked is None:  # of no use as it is, or not to be read now: then it is asked again
+            return self._opener.fault_of(sightings[0]) != ""
         paths = tuple(one.path for one in sightings)
         return not self._copies.may_continue(unpacked, paths, self._rows)
 
     def ignore_compressed(self, sightings: Sequence[model.Sighting]) -> None:
-        """Leave a compressed file alone until it changes: it continues nothing."""
+        """Leave a compressed file alone until it changes: it continues nothing or is of no use."""
         self._resting.ignore(sightings)
+        if self._opener.fault_of(sightings[0]):
+            return  # that was said
         self._faults.report(
             sightings[0].path,
             "is compressed, and continues no file that is known; hint: read_compressed: true, "

@@ -385,6 +385,7 @@ def test_archive_of_another_kind_is_never_taken_for_lines(
     assert sorted(lines) == sorted(rig.accepted)
     said = [one for one in caplog.messages if f"compressed by {form}, which kagent cannot" in one]
     assert len(said) == 2
+    assert "read_compressed" not in caplog.text
 
 
 def test_nothing_is_given_up_before_an_archive_is_verified(
