@@ -146,7 +146,21 @@ class Newcomers:
             else:
                 if answer is not None:
                     one.asked = (one.size, self._tails.upheavals)
+                    held_bytes, one.held_bytes = one.held_bytes, self._length_of_source(answer)
+                    one.is_changed |= held_bytes != one.held_bytes
                 return answer
+
+    def _length_of_source(self, answer: copies.Answer) -> int:
+        """Return how long the longest file is that a new one may be a copy of; 0: of none."""
+        decision = answer.decision
+        if decision is None or answer.is_blind:
+            return 0
+        if isinstance(decision, tracking.Resume):
+            return self._losses.seen_of(decision.checkpoint)
+        rows, tails_ = self._rows, self._tails.all
+        return max(
+            tails_[one].seen_bytes if one in tails_ else rows[one].size for one in decision.sources
+        )
 
     def _may_grow(self, one: tail.Tail, decision: tracking.Resume, now: float) -> bool:
         """Return whether a copy that is shorter than its source was may be one being made."""

@@ -56,6 +56,7 @@ class Tail:
         self.is_generation = False  # it was found as one: it is read though it is compressed
         self.asked: tuple[int, int] | None = None  # of what size, after how many upheavals
         self.held = float("-inf")  # when the last answer was that it may be one
+        self.held_bytes = 0  # so much of it is in files that it may be a copy of
         self.unlike: set[str] = set()  # tail_ids of files that were there and of which it is none
         self.after = ""  # the tail_id of an older generation, which is read first
         self._rules = rules
@@ -336,6 +337,7 @@ class Tail:
         older: tuple[model.Frontier, ...],
         ranges: tuple[model.SettledRange, ...],
     ) -> model.Checkpoint:
+        is_copy = not self.is_known and self.size <= self.held_bytes  # what it has, others have
         return model.Checkpoint(
             self.tail_id,
             self.paths,
@@ -349,7 +351,7 @@ class Tail:
             older,
             ranges,
             self._rules.digest,
-            max(self._search.data_end(self.size), self.size_saved),
+            0 if is_copy else max(self._search.data_end(self.size), self.size_saved),
             is_done=self.is_spent,
             target=self.target,
         )
