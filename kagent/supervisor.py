@@ -59,6 +59,15 @@ class _Slot:
     exported: metrics.Five = _NOTHING  # what this life's counters were when last handed out
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Replaced:
+    """How many flows another configuration began, ended for a successor, and ended for good."""
+
+    added: int
+    changed: int
+    removed: int
+
+
 class Supervisor:
     """All flows of the daemon."""
 
@@ -102,8 +111,8 @@ class Supervisor:
             elif now >= slot.rebuild_at:
                 self._succeed(name, slot)
 
-    def replace(self, loaded: config.Config, while_waiting: Callable[[], None]) -> int:
-        """Run another configuration; return how many flows were ended for it.
+    def replace(self, loaded: config.Config, while_waiting: Callable[[], None]) -> Replaced:
+        """Run another configuration; return how many flows that concerned.
 
         A flow is ended before the database gives its rows to another name, so that its last rows
         go along; its open descriptors go along, too.
@@ -133,11 +142,12 @@ class Supervisor:
                 self._slots[new] = self._slots.pop(old)
         for name, slot in self._slots.items():
             slot.config = wanted.get(name)
+        removed = sum(slot.config is None for slot in ending.values())
         self.supervise()
-        for name, one in wanted.items():
-            if name not in self._slots:
-                self._start(one, estates[name])
-        return len(ending)
+        added = [one for name, one in wanted.items() if name not in self._slots]
+        for one in added:
+            self._start(one, estates[one.name])
+        return Replaced(len(added), len(ending) - removed, removed)
 
     def end(self, while_waiting: Callable[[], None]) -> None:
         """Stop all flows, and close the files of those that have ended."""

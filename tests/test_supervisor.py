@@ -214,9 +214,9 @@ def test_a_reload_replaces_what_it_changes_only(rig: Rig) -> None:
     (rig.root / "log" / "c.log").write_text("c 0\n")
     loaded = rig.load("a", "c")
 
-    ended = rig.flows.replace(loaded, lambda: None)
+    done = rig.flows.replace(loaded, lambda: None)
 
-    assert ended == 1
+    assert supervisor.Replaced(added=1, changed=0, removed=1) == done
     assert {"a", "c"} == set(rig.flows.conditions)
     append(rig, "a", "a 1\n")
     wait_until(lambda: rig.lines("a") == b"a 0\na 1\n", "the unchanged flow's line")
@@ -268,10 +268,10 @@ def test_a_flow_renamed_by_a_reload_takes_everything_along(rig: Rig) -> None:
         path.unlink()
         rig.flows.hint(str(path.parent))
 
-        ended = rig.flows.replace(rig.load("a", "b", called="site"), lambda: None)
+        done = rig.flows.replace(rig.load("a", "b", called="site"), lambda: None)
         file.write("a 1\n")
 
-        assert ended == 1
+        assert supervisor.Replaced(added=0, changed=1, removed=0) == done
         assert {"site", "b"} == set(rig.flows.conditions)
         wait_until(lambda: rig.lines("a") == b"a 0\na 1\n", "the line in the deleted file")
     known = rig.thread.ask(lambda store: [one.name for one in store.flows()], 10)
@@ -297,9 +297,9 @@ def test_a_reload_goes_on_while_a_flow_hangs(rig: Rig) -> None:
     append(rig, "a", "a 1\n")
     append(rig, "b", "b 1\n")
 
-    ended = rig.flows.replace(rig.load("b", max_in_flight=2), lambda: None)
+    done = rig.flows.replace(rig.load("b", max_in_flight=2), lambda: None)
 
-    assert ended == 2
+    assert supervisor.Replaced(added=0, changed=1, removed=1) == done
     rig.files.may_read.set()
 
     def is_succeeded() -> bool:
