@@ -172,15 +172,21 @@ class Agent:
             loaded = config.load(self._path, self._environ)
             _refuse_what_needs_a_restart(self._path, self._config, loaded)
             self._set_log(loaded)  # before a new flow says that it opens its files
-            ended = self._flows.replace(loaded, self._ping)
+            done = self._flows.replace(loaded, self._ping)
         except (errors.ConfigError, errors.CheckpointError, TimeoutError, OSError) as error:
             self._set_log(self._config)
             _log.error("reload refused config=%s; the old one runs on\n%s", self._path, error)
         else:
             self._config = loaded
             self._service.set_config(loaded)
-            flows = len(loaded.flows)
-            _log.info("reloaded config=%s flows=%d changed=%d", self._path, flows, ended)
+            _log.info(
+                "reloaded config=%s flows=%d added=%d changed=%d removed=%d",
+                self._path,
+                len(loaded.flows),
+                done.added,
+                done.changed,
+                done.removed,
+            )
         self._notify.ready(self._status())
 
     def _set_log(self, loaded: config.Config) -> None:

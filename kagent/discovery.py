@@ -96,7 +96,9 @@ class SourceOptions(options.Options):
     that continues a file that was shipped is in any case; others are left out, and named once."""
 
     max_line: Annotated[int, options.Size(1024, 10 * 1024**2)] = 1024**2
-    """The longest line that stays one record; see `oversize` for longer ones."""
+    """The longest line that stays one record, its newline (one byte of any delimiter) not counted;
+    see `oversize` for longer ones, whose parts have one byte more, as a line with its newline may
+    have. In latin-1 and UTF-16 a line is as long as the longest UTF-8 that it may become."""
 
     @pydantic.field_validator("rotated")
     @classmethod

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable
 
 from kagent import model, sightings
 
+LINK = "is a link, and links that a wildcard matched are not followed"
 ABSENT = {errno.ENOENT, errno.ENOTDIR}
 
 
@@ -173,6 +174,6 @@ class Looker:
 
 _REASONS = {
     "directory": "is a directory",
-    "link": "is a link, and links that a wildcard matched are not followed",
+    "link": LINK,
     "other": "is no regular file",
 }

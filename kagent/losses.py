@@ -98,5 +98,33 @@ class Losses:
             )
 
 
+def say_closed(flow: str, row: model.Checkpoint, size: int, *, is_over: bool) -> None:
+    """Say how much of a deleted file that is closed now was not shipped, if anything.
+
+    The next start looks for that in its copies and archives, unless the flow `is_over`.
+    """
+    count = _unsettled_bytes(row, row.offset, size)
+    path = options.printable(row.paths[0])
+    if count and is_over:
+        logs.of_flow(flow).error(
+            "bytes lost flow=%s path=%s offset=%d bytes=%d; the file was deleted, and the flow is "
+            "not configured any more",
+            flow,
+            path,
+            row.offset,
+            count,
+        )
+    elif count:
+        logs.of_flow(flow).warning(
+            "file closed flow=%s path=%s offset=%d size=%d bytes_not_shipped=%d; it was deleted, "
+            "the next start looks for the rest in archives and copies of it",
+            flow,
+            path,
+            row.offset,
+            size,
+            count,
+        )
+
+
 def _unsettled_bytes(row: model.Checkpoint, start: int, end: int) -> int:
     return ledger.bytes_outside([(one.start, one.end) for one in row.ranges], start, end)

@@ -9,9 +9,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 
-from kagent import copies, kept, logs, model, options, resting, retired, scanning, sightings, tails
+from kagent import (
+    copies,
+    kept,
+    ledger,
+    logs,
+    model,
+    options,
+    resting,
+    retired,
+    scanning,
+    sightings,
+    tails,
+)
 
-LOST_WAIT_S = 3600.0  # how long a file that is missing at start-up is looked for
+LOST_WAIT_S = 3600.0  # how long a file that is missing at start-up is looked for, by all lives
 
 
 @dataclasses.dataclass(slots=True)
@@ -22,6 +34,7 @@ class Absence:
     wait_s: float  # until it is given up
     scans: int = 0
     is_sought: bool = False  # its generations were looked at, or for long enough
+    is_said: bool = False
 
 
 class Missing:
@@ -42,6 +55,7 @@ class Missing:
         self.doubtful: dict[str, None] = {}  # rows whose files may be missing
         self.all: dict[str, Absence] = {}  # rows whose files no scan sees, by tail_id
         self.seen_at = sightings.Sightings()  # what the last scan knew
+        self._replaced: set[str] = set()  # rows of which that was said
         self._flow = flow
         self._rotate_wait_s = rotate_wait_s
         self._files = files
@@ -65,8 +79,12 @@ class Missing:
                 continue
             if tail_id in inherited or any(map(scan.may_hide, row.paths)):
                 continue
-            wait_s = self._rotate_wait_s if self.is_scanned else LOST_WAIT_S
-            known = self.all.get(row.tail_id, Absence(now, wait_s))
+            known = self.all.get(row.tail_id)
+            if known is None and self.is_scanned:
+                known = Absence(now, self._rotate_wait_s, is_said=True)
+            elif known is None:
+                wait_s = max(copies.HOLD_S, LOST_WAIT_S - row.unseen_s)
+                known = Absence(now, wait_s, is_said=row.tail_id in self._replaced)
             known.scans += 1
             missing[row.tail_id] = known
         self.all = missing
@@ -75,6 +93,7 @@ class Missing:
         """Note that the file of a checkpoint holds other content now; its copy is looked for."""
         self._rows.keep(dataclasses.replace(row, was_unlinked=True))
         self.doubtful[row.tail_id] = None
+        self._replaced.add(row.tail_id)
         if not row.is_done:
             logs.of_flow(self._flow).warning(
                 "file replaced flow=%s path=%s offset=%d size=%d; it was truncated or rewritten "
@@ -90,6 +109,30 @@ class Missing:
         for one in self.all.values():
             is_looked_at = is_clean and one.scans > 1
             one.is_sought |= is_looked_at or now - one.since >= copies.HOLD_S / 2
+
+    def say(self, named: Collection[str]) -> None:
+        """Say, once in a life, which files this start misses: a search did not find their rest.
+
+        Args:
+            named: tail_ids of those whose rest was found, by all that anybody can tell.
+        """
+        for tail_id, one in self.all.items():
+            if one.is_said or not one.is_sought or tail_id not in self._rows or tail_id in named:
+                continue
+            one.is_said = True
+            row = self._rows[tail_id]
+            settled = [(held.start, held.end) for held in row.ranges]
+            if ledger.bytes_outside(settled, row.offset, row.size):
+                logs.of_flow(self._flow).warning(
+                    "file missing flow=%s path=%s offset=%d size=%d; it was renamed, deleted or "
+                    "truncated before this start, the rest of it is looked for under the names "
+                    "that rotated gives, for up to %.0f minutes",
+                    self._flow,
+                    options.printable(row.paths[0]),
+                    row.offset,
+                    row.size,
+                    one.wait_s / 60,
+                )
 
     def is_there(self, row: model.Checkpoint) -> bool:
         """Return whether the file of a checkpoint is where it was, and only not open."""

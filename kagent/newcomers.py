@@ -146,7 +146,21 @@ class Newcomers:
             else:
                 if answer is not None:
                     one.asked = (one.size, self._tails.upheavals)
+                    held_bytes, one.held_bytes = one.held_bytes, self._length_of_source(answer)
+                    one.is_changed |= held_bytes != one.held_bytes
                 return answer
+
+    def _length_of_source(self, answer: copies.Answer) -> int:
+        """Return how long the longest file is that a new one may be a copy of; 0: of none."""
+        decision = answer.decision
+        if decision is None or answer.is_blind:
+            return 0
+        if isinstance(decision, tracking.Resume):
+            return self._losses.seen_of(decision.checkpoint)
+        rows, tails_ = self._rows, self._tails.all
+        return max(
+            tails_[one].seen_bytes if one in tails_ else rows[one].size for one in decision.sources
+        )
 
     def _may_grow(self, one: tail.Tail, decision: tracking.Resume, now: float) -> bool:
         """Return whether a copy that is shorter than its source was may be one being made."""
@@ -175,14 +189,16 @@ class Newcomers:
         if self._reads_compressed or not self._opener.is_compressed(sightings[0]):
             return False
         unpacked = self._opener.unpacked(sightings[0])
-        if unpacked is None:
-            return True
+        if unpacked is None:  # of no use as it is, or not to be read now: then it is asked again
+            return self._opener.fault_of(sightings[0]) != ""
         paths = tuple(one.path for one in sightings)
         return not self._copies.may_continue(unpacked, paths, self._rows)
 
     def ignore_compressed(self, sightings: Sequence[model.Sighting]) -> None:
-        """Leave a compressed file alone until it changes: it continues nothing."""
+        """Leave a compressed file alone until it changes: it continues nothing or is of no use."""
         self._resting.ignore(sightings)
+        if self._opener.fault_of(sightings[0]):
+            return  # that was said
         self._faults.report(
             sightings[0].path,
             "is compressed, and continues no file that is known; hint: read_compressed: true, "

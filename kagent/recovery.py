@@ -103,6 +103,7 @@ class Recovery:
                     self._tails.all[lost_file.checkpoint.tail_id].mtime_saved = None
             self._unproven.clear()
             self._succession.name_untouched()
+            self.missing.say(self._succession.named)
             self._succession.followed.clear()
             self._succession.went_on.clear()
             self._give_up(now)

@@ -224,7 +224,12 @@ class Roster:
         sightings = [one for one in sightings if one.identity not in closed]
         decisions = self._opener.reconcile(
             [
-                tracking.TailFacts(one.tail_id, one.identity, one.paths, one.known_end)
+                tracking.TailFacts(
+                    one.tail_id,
+                    one.identity,
+                    one.paths,
+                    0 if one.is_packed else one.known_end,  # a scan sees its size on the disk
+                )
                 for one in known.values()
                 if one.identity not in closed
             ],

@@ -57,7 +57,8 @@ class Saving:
         self._parked |= dict.fromkeys(self._parked.keys() & self._rows.changed, sequence)
         for one in list(self._tails.busy.values()):
             proving = functools.partial(one.checkpoint, now, is_last=is_last)
-            is_wanted = one.is_changed or (is_last and one.has_unsaved_ranges)
+            is_newer = one.has_unsaved_ranges or one.size > one.row.size
+            is_wanted = one.is_changed or (is_last and is_newer)
             row = self._tails.guard(one, proving, now) if is_wanted else None
             one.is_changed = one.is_changed and row is None
             if row is not None or self._is_unknown(one):

@@ -20,10 +20,14 @@ With up to `sightings.LOOKS_MIN` files each scan looks at all of them.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 import os
 from collections.abc import Collection, Iterable, Iterator
 
 from kagent import listings, looking, model, patterns, sightings
+
+LINKS_MAX = 100  # so many links to directories are named: a tree may be full of them
 
 
 @dataclasses.dataclass(slots=True)
@@ -59,6 +63,8 @@ class _Place:
     entries: listings.Entries = frozenset()
     steps: dict[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
     links: dict[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
+    unfollowed: tuple[str, ...] = ()  # paths of links that would lead on to a directory
+    looked: float = -math.inf  # when it was found out which ones do
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     scan: int = 0  # the last one that came by
 
@@ -121,7 +127,7 @@ class Scanner:
         self._looker.look_around(self._clock.monotonic(), asked, opened)
         result.unknown |= self._looker.unknown
         result.changed = self._looker.seen.changed
-        result.faults = self._looker.current_faults
+        result.faults = [*self._looker.current_faults, *self._unfollowed()]
         return result
 
     def base_of(self, path: str) -> str:
@@ -182,7 +188,10 @@ class Scanner:
         if components[index] == "**" and index + 1 < len(components):
             yield directory, index + 1
         yield from list(place.steps.values())
-        yield from [step for step in place.links.values() if self._is_directory(step[0])]
+        if self._follows_links:
+            yield from [step for step in place.links.values() if self._is_directory(step[0])]
+        elif place.links or place.unfollowed:
+            self._look_at_links(place)
 
     def _match(
         self, number: int, directory: str, index: int, place: _Place, entries: listings.Entries
@@ -190,7 +199,8 @@ class Scanner:
         """Take in what is not in a directory any more, and what is new there."""
         for entry in sorted(place.entries - entries):
             place.steps.pop(entry.name, None)
-            place.links.pop(entry.name, None)
+            if place.links.pop(entry.name, None) is not None:
+                place.looked = -math.inf
             path = place.files.pop(entry.name, None)
             if path is not None:
                 self._looker.unclaim(path, number)
@@ -205,8 +215,9 @@ class Scanner:
             if leads_on and entry.kind == "directory":
                 place.steps[entry.name] = step
                 continue
-            if leads_on and entry.kind == "link" and self._follows_links:
+            if leads_on and entry.kind == "link":
                 place.links[entry.name] = step
+                place.looked = -math.inf
             if is_last and self._claim(number, path, entry.kind):
                 place.files[entry.name] = path
         place.entries = entries
@@ -219,6 +230,30 @@ class Scanner:
         base = self._base(path, alternative.base)
         self._looker.claim(path, looking.Claim(number, text, base, kind))
         return True
+
+    def _look_at_links(self, place: _Place) -> None:
+        """Find out, now and then, which links would lead on to a directory."""
+        now = self._clock.monotonic()
+        if now - place.looked < listings.RELIST_S:
+            return
+        place.looked = now
+        bases = [f"{alternative.base}/" for _, alternative in self._alternatives]
+        found = (
+            path
+            for path, _ in place.links.values()
+            if self._is_directory(path)
+            and not patterns.matches_any(path, self._exclude)
+            and not any(one.startswith(f"{path}/") for one in bases)  # written out elsewhere
+        )
+        place.unfollowed = tuple(itertools.islice(found, LINKS_MAX))
+
+    def _unfollowed(self) -> list[looking.Fault]:
+        """Return the links to directories that are not followed, and are named by nothing else."""
+        found = (path for place in self._places.values() for path in place.unfollowed)
+        paths = dict.fromkeys(itertools.islice(found, LINKS_MAX))
+        return [
+            looking.Fault(one, looking.LINK) for one in paths if one not in self._looker.faults
+        ]
 
     def _is_directory(self, path: str) -> bool:
         """Return whether a link leads to a directory now."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -27,9 +26,9 @@ from kagent import (
     incarnation,
     inheritance,
     logs,
+    losses,
     metrics,
     model,
-    options,
     stream_facts,
     suspects,
 )
@@ -42,7 +41,6 @@ HANGING_S = 5.0  # beyond drain_timeout
 
 _NOTHING = metrics.Five()
 _REBUILD_WAIT = tenacity.wait_exponential(multiplier=1.0, max=60.0)
-_log = logging.getLogger("kagent.agent")
 _Value = TypeVar("_Value")
 
 MakeDestination = Callable[[services.DestinationOptions, aws.AwsOptions, int], model.Destination]
@@ -59,6 +57,15 @@ class _Slot:
     failures: int = 0
     rebuild_at: float | None = None
     exported: metrics.Five = _NOTHING  # what this life's counters were when last handed out
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Replaced:
+    """How many flows another configuration began, ended for a successor, and ended for good."""
+
+    added: int
+    changed: int
+    removed: int
 
 
 class Supervisor:
@@ -104,8 +111,8 @@ class Supervisor:
             elif now >= slot.rebuild_at:
                 self._succeed(name, slot)
 
-    def replace(self, loaded: config.Config, while_waiting: Callable[[], None]) -> int:
-        """Run another configuration; return how many flows were ended for it.
+    def replace(self, loaded: config.Config, while_waiting: Callable[[], None]) -> Replaced:
+        """Run another configuration; return how many flows that concerned.
 
         A flow is ended before the database gives its rows to another name, so that its last rows
         go along; its open descriptors go along, too.
@@ -135,18 +142,19 @@ class Supervisor:
                 self._slots[new] = self._slots.pop(old)
         for name, slot in self._slots.items():
             slot.config = wanted.get(name)
+        removed = sum(slot.config is None for slot in ending.values())
         self.supervise()
-        for name, one in wanted.items():
-            if name not in self._slots:
-                self._start(one, estates[name])
-        return len(ending)
+        added = [one for name, one in wanted.items() if name not in self._slots]
+        for one in added:
+            self._start(one, estates[one.name])
+        return Replaced(len(added), len(ending) - removed, removed)
 
     def end(self, while_waiting: Callable[[], None]) -> None:
         """Stop all flows, and close the files of those that have ended."""
         self._end(self._slots, while_waiting)
-        for slot in self._slots.values():
+        for name, slot in self._slots.items():
             if not slot.life.is_alive:
-                self._close(slot.life.estate)
+                self._close(name, slot.life.estate, is_over=False)
 
     def tell(self, name: str, facts: model.StreamFacts) -> None:
         """Take in what the service says of a flow's destination.
@@ -230,7 +238,7 @@ class Supervisor:
         self._note_delta(slot)
         del self._slots[name]
         if slot.config is None:
-            self._close(estate)
+            self._close(name, estate, is_over=True)
             return
         self._start(slot.config, estate)
         self._slots[name].failures = slot.failures
@@ -293,18 +301,14 @@ class Supervisor:
                     )
                     break
 
-    def _close(self, estate: inheritance.Estate) -> None:
-        """Close files for good, and say what can never be read again."""
+    def _close(self, name: str, estate: inheritance.Estate, *, is_over: bool) -> None:
+        """Close files for good, and say of which deleted ones something was not shipped."""
         rows = {row.tail_id: row for row in estate.rows}
         for tail_id, (handle, _) in estate.handles.items():
             with contextlib.suppress(OSError):
                 status, row = self._files.handle_status(handle), rows.get(tail_id)
-                if row is not None and status.links == 0 and status.size > row.offset:
-                    _log.error(
-                        "bytes lost path=%s offset=%d size=%d; the file was deleted, and closed "
-                        "before the rest of it was shipped",
-                        options.printable(row.paths[0]),
-                        row.offset,
-                        status.size,
-                    )
+                # What has no bytes of its own may be a copy, and others have them.
+                if row is not None and row.size and status.links == 0:
+                    losses.say_closed(name, row, status.size, is_over=is_over)
             self._files.close(handle)
+        estate.handles.clear()

@@ -56,6 +56,7 @@ class Tail:
         self.is_generation = False  # it was found as one: it is read though it is compressed
         self.asked: tuple[int, int] | None = None  # of what size, after how many upheavals
         self.held = float("-inf")  # when the last answer was that it may be one
+        self.held_bytes = 0  # so much of it is in files that it may be a copy of
         self.unlike: set[str] = set()  # tail_ids of files that were there and of which it is none
         self.after = ""  # the tail_id of an older generation, which is read first
         self._rules = rules
@@ -219,6 +220,8 @@ class Tail:
             TruncatedError: they are not the ones that were read there.
             OSError: as the system says.
         """
+        if self.file.unpacked is not None and self.file.unpacked.packed_bytes != sighting.size:
+            raise proven.TruncatedError
         if sighting.mtime_ns == self.file.mtime_ns or self.is_packed:
             return
         if sighting.size <= self.size:
@@ -334,6 +337,7 @@ class Tail:
         older: tuple[model.Frontier, ...],
         ranges: tuple[model.SettledRange, ...],
     ) -> model.Checkpoint:
+        is_copy = not self.is_known and self.size <= self.held_bytes  # what it has, others have
         return model.Checkpoint(
             self.tail_id,
             self.paths,
@@ -347,7 +351,7 @@ class Tail:
             older,
             ranges,
             self._rules.digest,
-            max(self._search.data_end(self.size), self.size_saved),
+            0 if is_copy else max(self._search.data_end(self.size), self.size_saved),
             is_done=self.is_spent,
             target=self.target,
         )

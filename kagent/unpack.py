@@ -40,6 +40,7 @@ class Unpacked:
         self._data = b""  # decompressed last, and the bytes before that a proof needs
         self._end = 0  # the offset behind it
         self._size: int | None = None
+        self.packed_bytes = 0  # how long the file was when it was verified
         with content.readable():
             self.head = self._open().read(model.FINGERPRINT_BYTES_MAX)
 
@@ -75,6 +76,7 @@ class Unpacked:
         while self._end < end:
             if not self._decompress():
                 self._size = self._end
+                self.packed_bytes = self._files.size(self._handle)
                 self._before |= dict.fromkeys(self._wanted - self._before.keys(), b"")
                 self._rewind()
                 return True

@@ -225,6 +225,7 @@ def test_reload_adds_a_flow_and_refuses_a_wrong_configuration(daemon: Daemon) ->
     with daemon.path("a.log").open("ab") as file:
         file.write(numbered(20, 30))
     daemon.wait_for_lines(30)
+    daemon.wait_for_log("flows=2 added=1 changed=0 removed=0")
 
     assert daemon.stop() == 0
     assert len(daemon.lines) == 30
@@ -245,7 +246,7 @@ def test_a_flow_has_its_own_log_level_and_a_reload_another(daemon: Daemon) -> No
 
     daemon.configure(*flows, log={"level": {"audit": "debug", "web": "error"}})
     process.send_signal(signal.SIGHUP)
-    daemon.wait_for_log("flows=2 changed=0")
+    daemon.wait_for_log("flows=2 added=0 changed=0 removed=0")
     for name in ("b.log", "b.txt"):
         daemon.path(name).write_bytes(numbered(10, 20))
     wait_until(lambda: len(daemon.lines) == 40, "the later lines of both flows")

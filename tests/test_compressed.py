@@ -155,6 +155,26 @@ def test_generations_that_nobody_saw_are_read_from_archives(tmp_path: Path) -> N
     assert lines == rig.accepted
 
 
+def test_archive_of_a_file_of_which_nothing_was_shipped_is_not_missed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing proves that it is the file's; it is taken for it, at once and for good."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 50)
+    rig.go_on(answers=False)
+    rig.stop()
+    os.rename(tmp_path / "a.log", tmp_path / "a.log.1")
+    compress(tmp_path / "a.log.1")
+    rig.begin()
+    rig.go_on(30.0)
+    rig.clock.now += 3600.0
+    rig.go_on(30.0)
+
+    assert lines == rig.accepted
+    assert rig.flow.counters.abandoned_bytes == 0
+    assert {logging.INFO} >= {one.levelno for one in caplog.records}
+
+
 def test_copy_that_is_compressed_at_once_is_found(tmp_path: Path) -> None:
     """Copytruncate and compress while kagent runs: the rest is in the archive."""
     rig = Rig(tmp_path)
@@ -235,6 +255,38 @@ def test_archives_are_shipped_where_the_operator_wants_it(tmp_path: Path, form: 
 
     assert lines == rig.accepted
     assert rig.flow.roster.tails == {}
+
+
+def test_archive_that_is_shipped_is_not_said_to_have_changed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It holds more bytes than it has on the disk; that is no truncation of it."""
+    rig = Rig(tmp_path, paths=(f"{tmp_path}/*",), read_compressed=True)
+    lines = rig.write("old", 0, 300)
+    compress(tmp_path / "old")
+
+    rig.go_on(20.0)
+
+    assert lines == rig.accepted
+    assert [] == [one for one in caplog.messages if "file skipped" in one]
+
+
+def test_archive_that_changes_while_it_is_read_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once: what was verified does not stand there any more."""
+    rig = Rig(tmp_path, paths=(f"{tmp_path}/*",), read_compressed=True)
+    rig.write("old", 0, 100_000)
+    packed = compress(tmp_path / "old")
+    rig.go_on(4.0, answers=False)
+
+    with packed.open("ab") as file:
+        file.write(gzip.compress(b"more\n"))
+    rig.go_on(8.0, answers=False)
+
+    said = [one for one in caplog.messages if "file skipped" in one]
+    assert len(said) == 1
+    assert "a compressed file that changed while it was read" in said[0]
 
 
 def test_deleted_archive_that_is_closed_early_has_no_end(tmp_path: Path) -> None:
@@ -353,6 +405,7 @@ def test_archive_of_another_kind_is_never_taken_for_lines(
     assert sorted(lines) == sorted(rig.accepted)
     said = [one for one in caplog.messages if f"compressed by {form}, which kagent cannot" in one]
     assert len(said) == 2
+    assert "read_compressed" not in caplog.text
 
 
 def test_nothing_is_given_up_before_an_archive_is_verified(

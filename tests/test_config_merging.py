@@ -217,7 +217,7 @@ flows:
         ),
         (
             "kagent.yaml:7:15: defaults.max_buffer: found '1MiB', "
-            "expected at least 4048KiB, twice the longest record and a block"
+            "expected at least 4048KiB (2MiB and twice the longest record)"
         ),
         (
             "kagent.yaml:11:3: flows[2]: found 4, expected a mapping with 'name', 'source', "

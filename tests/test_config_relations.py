@@ -245,8 +245,8 @@ def test_a_buffer_holds_two_of_the_longest_record_and_block(
 
     assert [
         (
-            f"5:15: flows[0].max_buffer: found '2MiB', expected at least {least}, "
-            "twice the longest record and a block"
+            f"5:15: flows[0].max_buffer: found '2MiB', expected at least {least} "
+            "(2MiB and twice the longest record)"
         )
     ] == found
     assert allowed.buffers_bytes < 4 * 1024**2 + 1

@@ -92,6 +92,29 @@ def test_copy_of_a_file_that_goes_on_is_a_file_of_its_own(tmp_path: Path) -> Non
     assert sorted(2 * lines) == sorted(rig.accepted)
 
 
+def test_copy_that_is_deleted_before_it_was_told_from_its_source_is_no_loss(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its source has all of its bytes: the next life misses none of them."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+    for _ in range(2):
+        shutil.copyfile(tmp_path / "a.log", tmp_path / "copy")
+        os.replace(tmp_path / "copy", tmp_path / "a.log")
+        rig.go_on(3.0)
+    rig.stop()
+
+    rig.begin()
+    rig.go_on(20.0)
+    rig.clock.now += 3600.0
+    rig.go_on(20.0)
+
+    assert lines == rig.accepted
+    assert rig.flow.counters.abandoned_bytes == 0
+    assert {logging.INFO} >= {one.levelno for one in caplog.records}
+
+
 def test_copy_is_known_by_where_its_source_was(tmp_path: Path) -> None:
     """A source that moved to another folder since: simulation, framed seed 24745."""
     (tmp_path / "x").mkdir()

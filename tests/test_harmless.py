@@ -119,13 +119,18 @@ def test_directory_that_is_swapped_for_a_link_leads_nowhere(host: Host) -> None:
     assert lines([b"good"]) == host.run(15.0)
 
 
-def test_link_in_a_matched_component_leads_nowhere(host: Host) -> None:
-    """Not as a directory on the way, either; a real one beside it is entered."""
+def test_link_in_a_matched_component_leads_nowhere(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not as a directory on the way, either, which is said once; a real one is entered."""
     os.symlink(host.directory / "secret", host.directory / "logs/app")
     host.write("logs/mail/a.log", b"mail")
     host.start()
 
-    assert sorted(lines([b"good", b"mail"])) == sorted(host.run())
+    assert sorted(lines([b"good", b"mail"])) == sorted(host.run(1500.0))
+    said = [one for one in caplog.messages if f"path={host.directory}/logs/app " in one]
+    assert len(said) == 1
+    assert "is a link, and links that a wildcard matched are not followed" in said[0]
 
 
 def test_link_in_a_component_that_is_written_out_is_followed(tmp_path: pathlib.Path) -> None:

@@ -163,6 +163,95 @@ def test_what_is_not_found_is_said_after_an_hour(
     assert "offset=0 bytes=3000" in caplog.text
 
 
+def test_missing_file_is_said_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, when a search did not find it, if something of it was not shipped."""
+    rig = Rig(tmp_path)
+    rig.write("a.log", 0, 30)
+    rig.write("b.log", 100, 130)
+    rig.write("c.log", 200, 230)
+    rig.go_on()
+    for name in ("a.log", "c.log"):
+        rig.write(name, 30, 40)
+    rig.go_on(answers=False)
+    rig.stop()
+    os.unlink(tmp_path / "a.log")
+    os.unlink(tmp_path / "b.log")
+    os.rename(tmp_path / "c.log", tmp_path / "c.log.1")
+
+    rig.begin()
+    rig.go_on(1500.0)
+
+    said = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert len(said) == 1
+    assert f"file missing flow=web path={tmp_path}/a.log offset=3000 size=4000; it" in said[0]
+    assert "for up to 60 minutes" in said[0]
+
+
+def test_file_that_goes_missing_while_kagent_runs_is_not_said_to_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is read to its end through its descriptor; nor is one that was said to be replaced."""
+    rig = Rig(tmp_path)
+    rig.write("a.log", 0, 30)
+    rig.write("b.log", 100, 130)
+    rig.go_on()
+    rig.write("b.log", 130, 140)
+    rig.go_on(answers=False)
+    rig.stop()
+    (tmp_path / "b.log").write_bytes(b"another\n")
+    rig.begin()
+    rig.go_on()
+    rig.write("a.log", 30, 40)
+    os.unlink(tmp_path / "a.log")
+
+    rig.go_on(30.0)
+
+    assert "file missing" not in caplog.text
+    assert 1 == caplog.text.count("file replaced")
+
+
+def test_restarts_do_not_put_off_what_is_said_of_a_missing_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The hour counts over several lives; each looks for a minute at least."""
+    rig = Rig(tmp_path)
+    rig.write("a.log", 0, 30)
+    rig.go_on(answers=False)
+    rig.stop()
+    os.unlink(tmp_path / "a.log")
+    counts = []
+    for _ in range(3):
+        rig.begin()
+        rig.go_on(50.0)
+        rig.clock.now += 2000.0
+        rig.go_on(5.0)
+        counts.append(rig.flow.counters.abandoned_bytes)
+        rig.stop()
+
+    assert [0, 3000, 0] == counts
+    assert 2 == caplog.text.count("file missing")
+
+
+def test_all_that_a_file_had_at_the_stop_is_missed(tmp_path: Path) -> None:
+    """Also what nobody had read, as nothing was accepted."""
+    rig = Rig(tmp_path)
+    rig.write("a.log", 0, 90_000)
+    rig.go_on(answers=False)
+    rig.write("a.log", 90_000, 100_000)
+    rig.go_on(answers=False)
+    rig.stop()
+    os.unlink(tmp_path / "a.log")
+
+    rig.begin()
+    rig.go_on(30.0)
+    rig.clock.now += 3600.0
+    rig.go_on()
+
+    assert rig.flow.counters.abandoned_bytes == 10_000_000
+
+
 @pytest.mark.parametrize("size", [5, 30], ids=["few bytes", "many bytes"])
 def test_archive_that_nobody_can_read_is_named_and_does_not_hold_a_lost_file_for_ever(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int

@@ -406,3 +406,19 @@ def test_seek_knows_what_ends_a_line(host: Callable[..., Host], tmp_path: Path) 
     files.close(handle)
 
     assert [6, 9] == ends
+
+
+@pytest.mark.parametrize(
+    ("size", "lengths"),
+    [(KIB, [KIB + 1]), (KIB + 1, [KIB + 1, 1]), (2 * KIB + 2, [KIB + 1, KIB + 1, 1])],
+    ids=["whole", "one byte more", "two parts"],
+)
+def test_newline_does_not_count_towards_max_line(
+    host: Callable[..., Host], size: int, lengths: list[int]
+) -> None:
+    """A line of so many bytes stays whole; parts are as long as it is with its newline."""
+    one = host(max_line="1KiB")
+
+    one.append(b"x" * size + b"\n")
+
+    assert lengths == list(map(len, one.run()))

@@ -242,15 +242,74 @@ def test_what_is_left_out_is_not_reported(place: Place) -> None:
     assert [] == result.faults
 
 
-def test_links_that_wildcards_match_lead_nowhere(place: Place) -> None:
-    """A link to a directory is neither entered nor reported: it is not meant."""
+NOT_FOLLOWED = "is a link, and links that a wildcard matched are not followed"
+
+
+@pytest.mark.parametrize("pattern", ["*/a.log", "**/a.log", "{*/b,*/a}.log", "**"])
+def test_links_to_directories_that_wildcards_match_are_named(place: Place, pattern: str) -> None:
+    """Once, and not entered: who looks for what is behind it has to be told of that."""
     place.make("real/a.log")
     os.symlink("real", place / "link")
 
-    result = place.scanner("*/a.log", "**/a.log").scan()
+    result = place.scanner(pattern).scan()
 
     assert ["real/a.log"] == place.found(result)
+    assert {"link": NOT_FOLLOWED} == place.reasons(result)
+    assert 1 == len(result.faults)
+
+
+def test_only_links_that_would_lead_on_are_named(place: Place) -> None:
+    """Not those to files or to nothing, those without a match, those of other patterns."""
+    place.make("real/a.log", "b.txt")
+    for link, target in [
+        ("file", "b.txt"),
+        ("nothing", "absent"),
+        ("left", "real"),
+        ("written", "real"),
+    ]:
+        os.symlink(target, place / link)
+    os.symlink("real", place / ".hidden")
+
+    result = place.scanner("*/a.log", "written/*.log", exclude=["left"]).scan()
+
+    assert ["real/a.log", "written/a.log"] == place.found(result)
     assert [] == result.faults
+
+
+def test_directory_that_becomes_a_link_and_a_directory_again(place: Place) -> None:
+    """It is named as long as it is one; what it leads to may come later."""
+    place.make("app/a.log")
+    scanner = place.scanner("*/a.log")
+    scanner.scan()
+
+    os.rename(place / "app", place / ".real")
+    os.symlink("absent", place / "app")
+    reasons = [place.reasons(scanner.scan())]
+    os.symlink(".real", place / "absent")
+    place.clock.now += listings.RELIST_S
+    reasons.append(place.reasons(scanner.scan()))
+    os.unlink(place / "app")
+    os.rename(place / ".real", place / "app")
+    os.unlink(place / "absent")
+    result = scanner.scan()
+
+    assert [{}, {"app": NOT_FOLLOWED, "absent": NOT_FOLLOWED}] == reasons
+    assert {} == place.reasons(result)
+    assert ["app/a.log"] == place.found(result)
+
+
+def test_no_more_links_are_named_than_a_log_can_bear(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tree may be full of them."""
+    monkeypatch.setattr(scanning, "LINKS_MAX", 3)
+    place.make("real/a.log")
+    for number in range(5):
+        os.symlink("real", place / f"link{number}")
+
+    result = place.scanner("**/a.log").scan()
+
+    assert {f"link{number}": NOT_FOLLOWED for number in range(3)} == place.reasons(result)
 
 
 def test_links_that_are_written_out_are_followed(place: Place) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import pathlib
+import shutil
 import threading
 from collections.abc import Iterator
 
@@ -14,7 +16,17 @@ import yaml
 from daemon import wait_until
 from fakes import FakeDeadLetters, FakeDestination
 
-from kagent import adoption, checkpoint, config, idle, inheritance, model, supervisor, system
+from kagent import (
+    adoption,
+    checkpoint,
+    config,
+    errors,
+    idle,
+    inheritance,
+    model,
+    supervisor,
+    system,
+)
 from kagent.destinations import kinesis
 
 
@@ -202,9 +214,9 @@ def test_a_reload_replaces_what_it_changes_only(rig: Rig) -> None:
     (rig.root / "log" / "c.log").write_text("c 0\n")
     loaded = rig.load("a", "c")
 
-    ended = rig.flows.replace(loaded, lambda: None)
+    done = rig.flows.replace(loaded, lambda: None)
 
-    assert ended == 1
+    assert supervisor.Replaced(added=1, changed=0, removed=1) == done
     assert {"a", "c"} == set(rig.flows.conditions)
     append(rig, "a", "a 1\n")
     wait_until(lambda: rig.lines("a") == b"a 0\na 1\n", "the unchanged flow's line")
@@ -256,10 +268,10 @@ def test_a_flow_renamed_by_a_reload_takes_everything_along(rig: Rig) -> None:
         path.unlink()
         rig.flows.hint(str(path.parent))
 
-        ended = rig.flows.replace(rig.load("a", "b", called="site"), lambda: None)
+        done = rig.flows.replace(rig.load("a", "b", called="site"), lambda: None)
         file.write("a 1\n")
 
-        assert ended == 1
+        assert supervisor.Replaced(added=0, changed=1, removed=0) == done
         assert {"site", "b"} == set(rig.flows.conditions)
         wait_until(lambda: rig.lines("a") == b"a 0\na 1\n", "the line in the deleted file")
     known = rig.thread.ask(lambda store: [one.name for one in store.flows()], 10)
@@ -285,9 +297,9 @@ def test_a_reload_goes_on_while_a_flow_hangs(rig: Rig) -> None:
     append(rig, "a", "a 1\n")
     append(rig, "b", "b 1\n")
 
-    ended = rig.flows.replace(rig.load("b", max_in_flight=2), lambda: None)
+    done = rig.flows.replace(rig.load("b", max_in_flight=2), lambda: None)
 
-    assert ended == 2
+    assert supervisor.Replaced(added=0, changed=1, removed=1) == done
     rig.files.may_read.set()
 
     def is_succeeded() -> bool:
@@ -331,6 +343,69 @@ def test_facts_that_change_no_limit_are_told_to_the_running_flow(rig: Rig) -> No
     flow = rig.flows._slots["a"].life.flow
     wait_until(lambda: flow.facts is facts, "the facts")
     assert flow is rig.flows._slots["a"].life.flow
+
+
+def test_rest_of_a_deleted_file_is_not_lost_at_a_stop(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An archive or a copy may hold it: how much it is, is said, and that it is looked for."""
+    caplog.set_level(logging.INFO, "kagent")
+    rig.accepted["a"].setback = errors.ThrottledError("Throttled", "as the test wants it")
+    append(rig, "a", "a 1\n")
+    wait_until(lambda: rig.accepted["a"].calls[1:], "the second call")
+
+    unlink(rig, "a", caplog)
+    rig.flows.end(lambda: None)
+
+    said = [one for one in caplog.records if f"path={rig.root}/log/a.log " in one.getMessage()]
+    assert "file closed flow=a" in said[-1].getMessage()
+    assert "offset=4 size=8 bytes_not_shipped=4; it was deleted" in said[-1].getMessage()
+    assert "next start" in said[-1].getMessage()
+    assert {logging.INFO, logging.WARNING} == {one.levelno for one in said}
+
+
+def test_rest_of_a_deleted_file_is_lost_with_its_flow(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A flow that is taken out of the configuration has no next start."""
+    caplog.set_level(logging.INFO, "kagent")
+    rig.accepted["a"].setback = errors.ThrottledError("Throttled", "as the test wants it")
+    append(rig, "a", "a 1\n")
+    wait_until(lambda: rig.accepted["a"].calls[1:], "the second call")
+    unlink(rig, "a", caplog)
+
+    rig.flows.replace(rig.load("b"), lambda: None)
+
+    said = [one for one in caplog.messages if "bytes lost" in one]
+    assert len(said) == 1
+    assert f"flow=a path={rig.root}/log/a.log offset=4 bytes=4" in said[0]
+
+
+def test_nothing_is_said_at_a_stop_of_what_is_shipped(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A deleted file to its end, and a copy of it that took its place and was deleted, too."""
+    caplog.set_level(logging.INFO, "kagent")
+    text = "".join(f"a {number}\n" for number in range(1, 1000))
+    append(rig, "a", text)
+    wait_until(lambda: rig.lines("a") == b"a 0\n" + text.encode(), "all lines")
+    place = rig.root / "log" / "a.log"
+    shutil.copyfile(place, rig.root / "copy")
+    os.replace(rig.root / "copy", place)
+    wait_until(lambda: caplog.text.count("file opened flow=a") == 1, "the copy")
+    wait_until(lambda: "file unlinked" in caplog.text, "the deletion")
+    unlink(rig, "a", caplog)
+
+    rig.flows.end(lambda: None)
+
+    assert {logging.INFO} == {one.levelno for one in caplog.records}
+
+
+def unlink(rig: Rig, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Delete a log, and wait until that was noticed."""
+    caplog.clear()
+    (rig.root / "log" / f"{name}.log").unlink()
+    wait_until(lambda: "file unlinked" in caplog.text, "the deletion")
 
 
 def supervised(rig: Rig) -> bool:

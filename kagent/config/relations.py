@@ -171,9 +171,7 @@ def _check_memory(root: nodes.Mapping, flows: list[nodes.Mapping]) -> Iterator[e
         least = settings.least_buffer(max_line, _limits(flow))
         own, own_bytes = flow.get("max_buffer"), _size(flow.get("max_buffer"))
         if own and own_bytes is not None and own_bytes < least:
-            expected = (
-                f"at least {options.format_size(least)}, twice the longest record and a block"
-            )
+            expected = f"at least {options.format_size(least)} (2MiB and twice the longest record)"
             yield validation.not_allowed(own, expected)
         total += own_bytes or settings.default_buffer(max_memory, len(flows), least)
     if total > max_memory:

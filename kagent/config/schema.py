@@ -93,8 +93,8 @@ class FlowDefaults(options.Options):
     """Requests under way at the same time; 1 gives order between batches."""
 
     max_buffer: Annotated[int, options.Size(1024, 64 * _GIB)] | None = None
-    """Bytes of lines held in memory, at least twice the longest record and 1MiB. Left out: 16MiB,
-    or an equal share of `max_memory` if that is less."""
+    """Bytes of lines held in memory, at least 2MiB and twice the longest record: 4MiB with the
+    default `max_line`. Left out: 16MiB, or an equal share of `max_memory` if that is less."""
 
     rate_limit: RateLimit = RateLimit()
     """What is sent at most in a second, to leave room for others."""
