@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import operator
+import math
 from collections.abc import Callable, Collection
 
 from kagent import (
@@ -27,6 +27,8 @@ from kagent import (
     tails,
     tracking,
 )
+
+SEEN_WITHIN_S = 60.0  # a checkpoint's file was last looked at so shortly before it was saved
 
 Open = Callable[[tracking.Start | tracking.Resume, float], tail.Tail | None]
 
@@ -207,20 +209,22 @@ class Succession:
     def name_untouched(self) -> None:
         """Guess whose the generations are of which no checkpoint says it, once all are found.
 
-        Those of which nothing was ever shipped: nothing but their order tells which is which. A
-        guess is no reason to look no more, only to say no more of it in the end.
+        Those of which nothing was ever shipped: only length and time tell which is which. A guess
+        is no reason to look no more, only to say no more of it in the end.
         """
         rows = [self._rows[tail_id] for tail_id in self._missing.all if tail_id in self._rows]
         rows = [one for one in rows if one.offset == one.start == 0 and not one.ranges]
-        rows.sort(key=operator.attrgetter("mtime_ns"))
-        for one in sorted(self._unnamed, key=lambda one: one.file.mtime_ns):
+        for one in self._unnamed:
             stems = set(map(generations.stem, one.paths))
-            for row in rows:
-                is_near = not stems.isdisjoint(map(generations.stem, row.paths))
-                if is_near and row.size <= one.size and row.mtime_ns <= one.file.mtime_ns:
-                    rows.remove(row)
-                    self.named.add(row.tail_id)
-                    break
+            ages = {
+                abs(one.file.mtime_ns - row.mtime_ns): row
+                for row in rows
+                if row.size == one.size and not stems.isdisjoint(map(generations.stem, row.paths))
+            }
+            if min(ages, default=math.inf) <= SEEN_WITHIN_S * 1e9:
+                row = ages[min(ages)]
+                rows.remove(row)
+                self.named.add(row.tail_id)
         self._unnamed.clear()
 
     def part_of(self, finding: lost.Finding) -> str:

@@ -76,6 +76,50 @@ def test_archives_that_the_pattern_matches_are_read_as_generations(
     assert "a.log.9.gz reason=is compressed" in caplog.text
 
 
+def test_archive_of_a_file_of_which_nothing_was_shipped_is_no_loss(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing proves that it is the file's, but its length and its time; one for each file."""
+    rig = Rig(tmp_path)
+    lines = []
+    for first in (0, 50):
+        lines += rig.write("a.log", first, first + 50)
+        rig.go_on(answers=False)
+        os.rename(tmp_path / "a.log", tmp_path / f"a.log.{first}")
+        rig.go_on(answers=False)
+    rig.stop()
+    for first in (0, 50):
+        compress(tmp_path / f"a.log.{first}")
+    rig.begin()
+    rig.go_on(30.0)
+    rig.clock.now += 3600.0
+    rig.go_on(30.0)
+
+    assert sorted(lines) == sorted(rig.accepted)
+    assert rig.flow.counters.abandoned_bytes == 0
+    assert {logging.INFO} >= {one.levelno for one in caplog.records}
+
+
+def test_younger_archive_does_not_hide_that_a_file_is_lost(tmp_path: Path) -> None:
+    """Files may all be of one length; this one was written to long after the other one."""
+    rig = Rig(tmp_path)
+    rig.write("a.log", 0, 50)
+    rig.go_on(answers=False)
+    rig.stop()
+    (tmp_path / "a.log").unlink()
+    lines = rig.write("a.log.1", 50, 100)
+    found = (tmp_path / "a.log.1").stat()
+    os.utime(tmp_path / "a.log.1", ns=(found.st_atime_ns, found.st_mtime_ns + 100 * 10**9))
+    compress(tmp_path / "a.log.1")
+    rig.begin()
+    rig.go_on(30.0)
+    rig.clock.now += 3600.0
+    rig.go_on(30.0)
+
+    assert lines == rig.accepted
+    assert rig.flow.counters.abandoned_bytes == 5000
+
+
 def test_archive_of_a_name_that_the_file_had_long_ago_is_found(tmp_path: Path) -> None:
     """It had two names, and lost the one, and was renamed, and truncated: seed 705513."""
 
