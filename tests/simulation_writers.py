@@ -371,7 +371,8 @@ class Writers:
         content.append(bytes(node.data))
         content.is_rotated = node.links == 1  # one with another name goes on there
         content.cuts.add(len(node.data))
-        self._judge_copy(node, content, self._clock.now)
+        if content.is_rotated:
+            self._judge_copy(node, content, self._clock.now)
         self._files.append(packed, gzip.compress(bytes(node.data), mtime=0))
         packed.durable_bytes = len(packed.data)
         packed.mtime_ns = node.mtime_ns
