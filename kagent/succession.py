@@ -96,7 +96,7 @@ class Succession:
             logging.INFO, "generation found", one, f"at={where} position={one.position}"
         )
         if not finding.is_its:
-            self._spend_likeliest(one)
+            self._unnamed.append(one)
             return one
         if not is_part(finding):
             self._losses.note_short(one, seen_bytes, source)
@@ -197,15 +197,6 @@ class Succession:
             self._rows.keep(dataclasses.replace(self._rows[tail_id], is_done=True))
             self._missing.all.pop(tail_id, None)
 
-    def _spend_likeliest(self, one: tail.Tail) -> None:
-        """Take a generation for what a file held that was truncated before a byte was read."""
-        for old in self._tails.truncated.values():
-            is_likely = old.position == 0 and old.seen_bytes == one.size
-            if is_likely and not old.is_spent and old.paths == one.paths:
-                self.spend(old.tail_id)
-                return
-        self._unnamed.append(one)
-
     def name_untouched(self) -> None:
         """Guess whose the generations are of which no checkpoint says it, once all are found.
 
@@ -215,6 +206,8 @@ class Succession:
         rows = [self._rows[tail_id] for tail_id in self._missing.all if tail_id in self._rows]
         rows = [one for one in rows if one.offset == one.start == 0 and not one.ranges]
         for one in self._unnamed:
+            if self._spend_truncated(one):
+                continue
             stems = set(map(generations.stem, one.paths))
             ages = {
                 abs(one.file.mtime_ns - row.mtime_ns): row
@@ -226,6 +219,15 @@ class Succession:
                 rows.remove(row)
                 self.named.add(row.tail_id)
         self._unnamed.clear()
+
+    def _spend_truncated(self, one: tail.Tail) -> bool:
+        """Take a generation for what a file held that was truncated before a byte was read."""
+        for old in self._tails.truncated.values():
+            is_likely = old.position == 0 and old.seen_bytes == one.size
+            if is_likely and not old.is_spent and old.paths == one.paths:
+                self.spend(old.tail_id)
+                return True
+        return False
 
     def part_of(self, finding: lost.Finding) -> str:
         """Return the tail that reads what was found first of a lost file; empty if none does."""
