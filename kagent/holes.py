@@ -22,6 +22,10 @@ class Holes:
         self._has_no_nuls = rules.has_no_nuls
         self._is_over = False  # something else than NULs was seen where it ends
 
+    def note_over(self) -> None:
+        """Note that something else was seen where a hole ends, by an earlier life."""
+        self._is_over = True
+
     def find_end(self) -> int:
         """Return where the NULs end, as far as they were looked through, that a file begins with.
 

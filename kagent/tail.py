@@ -90,6 +90,8 @@ class Tail:
         if not resume.is_rolled_back:
             tail.row = row
             tail.file.resume(row, now)
+            if row.size > row.offset:
+                tail._reading.holes.note_over()
         return tail
 
     # --- what may be asked of it ----------------------------------------------------------------

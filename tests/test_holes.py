@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def test_hole_that_became_longer_while_nobody_looked_is_dropped_too(log: Log) ->
     one = log.follow()
     (hole,) = read_chunks(one)
     one.settle([hole.chunk])
-    one = log.resume(row_of(one))
+    row = dataclasses.replace(row_of(one), size=12)
+    one = log.resume(row)
 
     log.write(bytes(50) + b"whole\nhalf")
     found = [one.read(CREDIT, 0.0) for _ in range(2)]  # nobody has seen yet that it grew
@@ -78,6 +80,20 @@ def test_hole_that_became_longer_while_nobody_looked_is_dropped_too(log: Log) ->
     chunks = [result.chunk for result in found if result is not None]
     assert [(12, 50), (50, 56)] == [(chunk.start, chunk.end) for chunk in chunks]
     assert [b"whole\n"] == [record for chunk in chunks for record in chunk.records]
+
+
+def test_hole_that_became_longer_over_what_the_life_before_saw_is_a_truncation(log: Log) -> None:
+    """The row says that something stood behind it: simulation, seed 755542."""
+    log.write(bytes(12) + b"half")
+    one = log.follow()
+    (hole,) = read_chunks(one)
+    one.settle([hole.chunk])
+    one = log.resume(row_of(one))
+
+    log.write(bytes(50) + b"whole\nhalf")
+
+    with pytest.raises(proven.TruncatedError):
+        one.read(CREDIT, 0.0)
 
 
 def test_longer_hole_over_unread_lines_is_a_truncation(log: Log) -> None:
