@@ -110,7 +110,10 @@ class Recovery:
             self.losses.count_short(now)
 
     def _take_in(self, search: lost.Search, now: float) -> bool:
-        """Read on in what a search found; return whether nothing of it is left to be opened."""
+        """Read on in what a search found; return whether that was nothing, and none is left.
+
+        Files may be renamed while their directory is listed: after a find it is listed once more.
+        """
         is_clean, after = True, ""
         for finding in search.findings:
             is_further_part = succession.is_part(finding) and self._succession.part_of(finding)
@@ -126,6 +129,7 @@ class Recovery:
                 is_clean = self._is_unreadable(finding) and is_clean
             else:
                 one.after, after = "" if finding.is_its else after, one.tail_id
+                is_clean = False
         return is_clean
 
     def _lost_files(self) -> list[lost.LostFile]:

@@ -104,6 +104,7 @@ class Succession:
             one.is_known = True
             self.spend(source.tail_id)
         self.note_went_on(finding.lost, one)
+        self.followed.append(lost.LostFile(source, is_open=True))
         return one
 
     def take_in_other(self, finding: lost.Finding, now: float) -> bool:

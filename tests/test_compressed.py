@@ -199,26 +199,6 @@ def test_generations_that_nobody_saw_are_read_from_archives(tmp_path: Path) -> N
     assert lines == rig.accepted
 
 
-def test_archive_of_a_file_of_which_nothing_was_shipped_is_not_missed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Nothing proves that it is the file's; it is taken for it, at once and for good."""
-    rig = Rig(tmp_path)
-    lines = rig.write("a.log", 0, 50)
-    rig.go_on(answers=False)
-    rig.stop()
-    os.rename(tmp_path / "a.log", tmp_path / "a.log.1")
-    compress(tmp_path / "a.log.1")
-    rig.begin()
-    rig.go_on(30.0)
-    rig.clock.now += 3600.0
-    rig.go_on(30.0)
-
-    assert lines == rig.accepted
-    assert rig.flow.counters.abandoned_bytes == 0
-    assert {logging.INFO} >= {one.levelno for one in caplog.records}
-
-
 def test_copy_that_is_compressed_at_once_is_found(tmp_path: Path) -> None:
     """Copytruncate and compress while kagent runs: the rest is in the archive."""
     rig = Rig(tmp_path)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from lost_rig import Rig
 
-from kagent import content, system
+from kagent import content, model, system
 
 
 def age(path: Path, seconds: float) -> None:
@@ -473,6 +473,39 @@ def test_generation_that_came_and_went_between_two_scans_is_read(
             os.rename(tmp_path / "a.log.1", tmp_path / "a.log.2")
         os.rename(tmp_path / "a.log", tmp_path / "a.log.1")
         lines += rig.write("a.log", 100 * number, 100 * number + 10)
+    rig.go_on(20.0)
+
+    assert sorted(lines) == sorted(rig.accepted)
+
+
+def test_generation_that_was_renamed_while_its_directory_was_listed_is_read(
+    tmp_path: Path,
+) -> None:
+    """A rotation under way at the start: the search that finds the others does not see it."""
+
+    class Racing(system.OsFiles):
+        hidden = ""
+
+        def list_directory(self, path: str, base: str) -> list[model.DirectoryEntry]:
+            found = super().list_directory(path, base)
+            return [one for one in found if one.name != self.hidden]
+
+    files = Racing()
+    rig = Rig(tmp_path, files)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    rig.stop()
+    lines += rig.write("a.log", 30, 40)
+    os.rename(tmp_path / "a.log", tmp_path / "a.log.3")
+    for number in (2, 1):
+        lines += rig.write(f"a.log.{number}", 100 * number, 100 * number + 10)
+    files.hidden = "a.log.2"
+    rig.begin()
+    while len(rig.accepted) < 40:
+        rig.go_on(0.3)
+    files.hidden = ""
+    os.rename(tmp_path / "a.log.2", tmp_path / "a.log.4")
     rig.go_on(20.0)
 
     assert sorted(lines) == sorted(rig.accepted)
