@@ -142,6 +142,7 @@ class Truth:
         self.last_starts: dict[tuple[str, str], int] = {}  # by tail_id, order: of the last record
         self.ids: dict[tuple[str, int, int], bytes] = {}
         self._indices: dict[int, int] = {}
+        self._doubles: list[Content] = []  # of which the last record can come as well
 
     # What writers do.
 
@@ -243,6 +244,9 @@ class Truth:
                 content.repeatable.add(start, end)
             if content not in places:
                 places.append(content)
+        for content in self._doubles:  # or of one of these, which nobody can tell
+            content.covered.add(start, end)
+            content.repeatable.add(start, end)
 
     def _is_again(self, content: Content, start: int, end: int) -> bool:
         """Return whether bytes came before that nothing makes come again."""
@@ -399,6 +403,7 @@ class Truth:
 
         There are several when a writer acted within the step that opened the file.
         """
+        self._doubles.clear()
         origins = self.origins[tail_id]
         same = [one for one in self._contents_of(tail_id) if self._says(one, start, end, data)]
         whole = [one for one in same if self._is_whole(one, start, end)]
@@ -410,7 +415,9 @@ class Truth:
             possible = [one for one in whole if one.index <= lasts[one.number]]
             # Of those that came later it is the first, but one that begins with a hole up to
             # there, of which nothing is sent.
-            possible = possible or sorted(whole, key=lambda one: start < one.hole)[:1]
+            if not possible:
+                possible = sorted(whole, key=lambda one: start < one.hole)[:1]
+                self._doubles = [one for one in whole if one not in possible]
             return sorted(possible, key=lambda one: self._is_again(one, start, end))
         lines = [one.line_at(start) for one in same]
         raise BrokenError(
