@@ -30,6 +30,8 @@ from kagent import (
     tails,
 )
 
+LEFT_MAX = 50  # files that were renamed away, and whose followers are looked for
+
 
 class Recovery:
     """Finds the rest of one flow's files; owned by its roster."""
@@ -212,8 +214,11 @@ class Recovery:
     def note_left(self, one: tail.Tail) -> None:
         """Note that a file was renamed away: others may have come after it, and went as well.
 
-        Two rotations between two scans leave one that nobody saw.
+        Two rotations between two scans leave one that nobody saw. Not of very many at once: each
+        costs a look through its directory.
         """
+        if len(self._succession.followed) >= LEFT_MAX:
+            return
         self._succession.note_went_on(lost.LostFile(one.facts(), one.known_end), one)
         self._succession.followed.append(lost.LostFile(one.facts(), is_open=True, is_read=True))
 

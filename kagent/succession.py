@@ -204,6 +204,7 @@ class Succession:
         Those of which nothing was ever shipped: only length and time tell which is which. A guess
         is no reason to look no more, only to say no more of it in the end.
         """
+        self.named &= self._missing.all.keys()
         rows = [self._rows[tail_id] for tail_id in self._missing.all if tail_id in self._rows]
         rows = [one for one in rows if one.offset == one.start == 0 and not one.ranges]
         for one in self._unnamed:
