@@ -241,12 +241,12 @@ def _refuse_what_needs_a_restart(path: str, was: config.Config, loaded: config.C
 
 
 def _take_signals(signals: queue.SimpleQueue[int]) -> None:
-    """Take what is sent to the process, up to what ends it.
+    """Take what is sent to the process, for good: a second SIGTERM while a reload lasts as well.
+
+    Once the main thread stops, it does not block them any more, and they are not for this one.
 
     Not by `sigtimedwait` in the main thread: when that is stopped (SIGSTOP, a frozen cgroup, a
     debugger) for longer than it waits, CPython returns a signal that nobody sent.
     """
-    number: int = signal.SIGHUP
-    while number == signal.SIGHUP:
-        number = signal.sigwait(_SIGNALS)
-        signals.put(number)
+    while True:
+        signals.put(signal.sigwait(_SIGNALS))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from kagent import generations, model, patterns, scanning
 
@@ -45,16 +45,26 @@ class Candidates:
         self._scanner = scanning.Scanner((), (), files, clock)
 
     def look(
-        self, lost: Sequence[model.Checkpoint], is_ours: Callable[[model.FileIdentity], bool]
+        self,
+        lost: Sequence[model.Checkpoint],
+        sought: Collection[str],
+        is_ours: Callable[[model.FileIdentity], bool],
     ) -> Look:
-        """Look once; what is open or is read for its own path is none."""
+        """Look once; what is open or is read for its own path is none.
+
+        Args:
+            lost: The files whose generations are looked for.
+            sought: tail_ids of those that are looked for themselves. What stands beside their
+                targets may be very many files.
+            is_ours: Whether a file is open, or has a path that the flow's patterns match.
+        """
         owners: dict[str, set[str]] = collections.defaultdict(set)
         parsed, beside = {}, set()
         for one in lost:
             for pattern in self._patterns(one):
                 parsed[pattern.text] = pattern
                 owners[pattern.text].add(one.tail_id)
-            for real in self._targets(one):
+            for real in self._targets(one) if one.tail_id in sought else ():
                 pattern = _BESIDE.pattern(real, real)
                 parsed[pattern.text] = pattern
                 beside.add(pattern.text)
@@ -63,14 +73,24 @@ class Candidates:
         scan = self._scanner.scan()
         candidates: dict[str, list[model.Sighting]] = collections.defaultdict(list)
         neighbours, inodes = [], {one.identity.inode for one in lost}
-        for sighting in sorted(scan.sightings, key=age):
+        seen = [
+            one
+            for one in scan.sightings
+            if one.identity.inode in inodes or not owners.keys().isdisjoint(one.patterns)
+        ]
+        for sighting in sorted(seen, key=age):
             if is_ours(sighting.identity):
                 continue
-            for tail_id in {owner for text in sighting.patterns for owner in owners[text]}:
+            for tail_id in {owner for text in sighting.patterns for owner in owners.get(text, ())}:
                 candidates[tail_id].append(sighting)
             if sighting.identity.inode in inodes and not beside.isdisjoint(sighting.patterns):
                 neighbours.append(sighting)
         return Look(candidates, neighbours, not scan.unknown)
+
+    def forget(self) -> None:
+        """Forget what was seen: nothing is looked for any more."""
+        if self._scanner.patterns:
+            self._scanner = scanning.Scanner((), (), self._files, self._clock)
 
     def _patterns(self, one: model.Checkpoint) -> Iterator[patterns.Pattern]:
         """Yield where generations of a file may be: beside it, and beside what a link leads to."""

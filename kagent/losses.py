@@ -52,7 +52,7 @@ class Losses:
         """Note that one more copy of a file may hold more than the first one."""
         first = self._short.get(first_id)
         if first is not None and one.size > first.tail.size:
-            del self._short[first_id]
+            self._end(first_id)
             self.note_short(one, first.seen_bytes, first.row)
 
     def count_short(self, now: float) -> None:
@@ -61,13 +61,19 @@ class Losses:
             one = short.tail
             is_still = one.state != "truncated" and now - one.grown >= copies.HOLD_S
             if is_still or tail_id not in self._tails.all:
-                del self._short[tail_id]
-                one.size_saved, one.mtime_saved, one.is_changed = 0, None, True
+                self._end(tail_id)
                 held = one.seen_bytes if one.state == "truncated" else one.size
                 # Of what was shipped nothing is lost, even if the file itself has lost it.
                 start = max(held, short.row.offset)
                 count = _unsettled_bytes(short.row, start, short.seen_bytes)
                 self.abandon(one.paths, start, count, short.row.tail_id)
+
+    def _end(self, tail_id: str) -> None:
+        """Let a tail be as long and as old as its file is, also for the next life."""
+        one = self._short.pop(tail_id).tail
+        one.size_saved, one.mtime_saved, one.is_changed = 0, None, True
+        if tail_id in self._tails.all:
+            self._tails.wake(one)
 
     def abandon_row(self, row: model.Checkpoint) -> None:
         """Abandon what no life settled of a file that is gone."""

@@ -115,8 +115,9 @@ class Searcher:
         if not lost:
             self._judged.clear()
             self._taken_in.clear()
+            self._candidates.forget()
             return result
-        there = self._candidates.look([one.checkpoint for one in lost], is_ours)
+        there = self._candidates.look([one.checkpoint for one in lost], lost_ids, is_ours)
         result.is_clean = there.is_clean
         seen = itertools.chain(there.neighbours, *there.generations.values())
         found = self._find_themselves(lost, seen, located, result)

@@ -88,6 +88,7 @@ class Missing:
             known.scans += 1
             missing[row.tail_id] = known
         self.all = missing
+        self._replaced &= self.doubtful.keys()
 
     def lose(self, row: model.Checkpoint) -> None:
         """Note that the file of a checkpoint holds other content now; its copy is looked for."""
@@ -97,7 +98,7 @@ class Missing:
         if not row.is_done:
             logs.of_flow(self._flow).warning(
                 "file replaced flow=%s path=%s offset=%d size=%d; it was truncated or rewritten "
-                "while kagent was down, a copy of it is looked for",
+                "while kagent was down or had it closed, a copy of it is looked for",
                 self._flow,
                 options.printable(row.paths[0]),
                 row.offset,

@@ -66,7 +66,7 @@ def matches_component(component: str, name: str) -> bool:
     return _component_regex(component).fullmatch(name) is not None
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4096)  # each rotated file's own pattern comes here as well
 def _component_regex(component: str) -> re.Pattern[str]:
     return re.compile(_translate_component(component))
 

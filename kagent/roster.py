@@ -219,8 +219,9 @@ class Roster:
         )
         undecided = sightings
         sightings = self._room.share(sightings, rows, first_scan_paths)
-        # What was closed for others just now is the next scan's business: its row is new.
-        closed = {one for one in known if one not in self._tails.by_identity}
+        # What was closed for others just now, or found truncated when that was tried, is the next
+        # scan's business: its row is new.
+        closed = {one for one, was in known.items() if self._tails.by_identity.get(one) is not was}
         sightings = [one for one in sightings if one.identity not in closed]
         decisions = self._opener.reconcile(
             [

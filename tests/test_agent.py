@@ -323,6 +323,26 @@ def test_a_second_signal_leaves_at_once(daemon: Daemon) -> None:
     assert "stopped;" not in daemon.log
 
 
+def test_signals_that_come_before_the_stop_begins_are_one(daemon: Daemon) -> None:
+    """A reload waits for answers: whoever asks twice meanwhile gets a stop that saves all."""
+    daemon.service.set_faults(local.Faults(latency_s=3))
+    daemon.path("a.log").write_bytes(numbered(0, 10))
+    daemon.start()
+    wait_until(lambda: daemon.service.counts()["calls"].get("PutRecords"), "a call under way")
+    process = daemon.process
+    assert process is not None
+    status = pathlib.Path(f"/proc/{process.pid}/status")
+
+    daemon.configure(daemon.flow(max_in_flight=2))
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        process.send_signal(number)
+        wait_until(lambda: "ShdPnd:\t0000000000000000" in status.read_text(), "it was taken")
+    code = daemon.stop(signal.SIGTERM)
+
+    assert code == 0
+    assert "stopped;" in daemon.log
+
+
 def test_a_reload_during_the_stop_changes_nothing(daemon: Daemon) -> None:
     """SIGHUP while answers are awaited neither ends the process nor the waiting."""
     daemon.service.set_faults(local.Faults(latency_s=2))

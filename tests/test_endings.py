@@ -160,3 +160,20 @@ def test_file_that_was_opened_to_be_looked_at_is_closed_with_a_flow_that_failed(
     rig.stop()
 
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_file_that_is_found_truncated_when_it_is_to_be_closed_for_others(
+    tmp_path: Path,
+) -> None:
+    """The scan saw it as well: what it says is of the file, and not of the tail that ended."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on(60.0)
+
+    rig.flow.roster._room.handles_max = 1
+    rig.write("b.log", 50, 60)
+    os.truncate(tmp_path / "a.log", 0)
+    lines += rig.write("a.log", 30, 40)
+    rig.go_on()
+
+    assert lines == rig.accepted

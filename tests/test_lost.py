@@ -690,3 +690,26 @@ def test_short_copy_waits_for_a_longer_one_that_cannot_be_read_now(tmp_path: Pat
     rig.go_on(30.0)
 
     assert lines == rig.accepted
+
+
+def test_short_file_whose_rest_is_in_a_copy_is_no_loss_to_the_next_life(tmp_path: Path) -> None:
+    """The copy was read to its end: the file itself is as long as it is, and can rest."""
+    rig = Rig(tmp_path)
+    lines = rig.write("a.log", 0, 30)
+    rig.go_on()
+
+    lines += rig.write("a.log", 30, 60)
+    rig.go_on(answers=False)
+    rig.stop()
+    shutil.copyfile(tmp_path / "a.log", tmp_path / "a.log.1")
+    os.truncate(tmp_path / "a.log", 3500)
+    rig.begin()
+    rig.go_on(100.0)
+    busy = [one.file.size for one in rig.flow.roster._tails.busy.values()]
+    rig.stop()
+    rig.begin()
+    rig.go_on(100.0)
+
+    assert set(lines) == set(rig.accepted)
+    assert [6000] == busy
+    assert rig.flow.counters.abandoned_bytes == 0
