@@ -123,20 +123,17 @@ class Searcher:
         found = self._find_themselves(lost, seen, located, result)
         taken = self._owned | {one.decision.sightings[0].identity for one in found.values()}
         looks: set[_Look] = set()
-        others: list[Finding] = []
-        for one in lost:
-            if one.is_open:
-                continue
-            tail_id = one.checkpoint.tail_id
-            copies = self._find_copies(one, there.generations[tail_id], taken, looks, result)
-            if tail_id in found and not one.went_on_in:
-                # What proves to be a copy is no younger generation.
-                copies = [copy for copy in copies if isinstance(copy.decision, tracking.Resume)]
-            elif copies and not one.went_on_in:
-                best = copies.pop(0)
-                taken.add(best.decision.sightings[0].identity)
-                found[tail_id] = best
-            others += filter(_may_be_the_copy, copies)
+        copies = [
+            (
+                one,
+                self._find_copies(
+                    one, there.generations[one.checkpoint.tail_id], taken, looks, result
+                ),
+            )
+            for one in lost
+            if not one.is_open
+        ]
+        others = self._assign(copies, found, taken)
         self._judged &= looks
         # Once each: what continues several files is read on by one of them.
         unique = {one.decision.sightings[0].identity: one for one in reversed(others)}
@@ -151,6 +148,40 @@ class Searcher:
         result.findings += others
         self._taken_in.update(map(_seen_as, result.findings))
         return result
+
+    def _assign(
+        self,
+        copies: Sequence[tuple[LostFile, list[Finding]]],
+        found: dict[str, Finding],
+        taken: set[model.FileIdentity],
+    ) -> list[Finding]:
+        """Give each lost file its best copy, each copy to one; return what else may be one.
+
+        What holds all of one file is not a part of another one, which only begins like it.
+        """
+        by_itself = set(found)
+        for is_whole in (True, False):
+            for one, several in copies:
+                if one.went_on_in or one.checkpoint.tail_id in found:
+                    continue
+                for copy in several:
+                    identity = copy.decision.sightings[0].identity
+                    if identity not in taken and (_is_whole(copy) or not is_whole):
+                        taken.add(identity)
+                        found[one.checkpoint.tail_id] = copy
+                        several.remove(copy)
+                        break
+        others: list[Finding] = []
+        for one, several in copies:
+            # What proves to be a copy is no younger generation.
+            is_found = one.checkpoint.tail_id in by_itself and not one.went_on_in
+            others += [
+                copy
+                for copy in several
+                if _may_be_the_copy(copy)
+                and (isinstance(copy.decision, tracking.Resume) or not is_found)
+            ]
+        return others
 
     def _sweep(
         self,
@@ -258,12 +289,16 @@ class Searcher:
         return [one for _, one in sorted(matches, key=lambda item: item[0], reverse=True)]
 
 
+def _is_whole(one: Finding) -> bool:
+    """Return whether a generation continues a lost file where that was read to."""
+    return not (isinstance(one.decision, tracking.Resume) and one.decision.is_rolled_back)
+
+
 def _may_be_the_copy(one: Finding) -> bool:
     """Return whether what continues a lost file whole, and is not older, may be its copy, too."""
-    decision, row = one.decision, one.lost.checkpoint
-    is_whole = not (isinstance(decision, tracking.Resume) and decision.is_rolled_back)
     one.is_its, one.is_other = False, True
-    return is_whole and decision.sightings[0].mtime_ns >= row.mtime_ns
+    is_older = one.decision.sightings[0].mtime_ns < one.lost.checkpoint.mtime_ns
+    return _is_whole(one) and not is_older
 
 
 def _seen_as(finding: Finding) -> tuple[model.FileIdentity, int]:
