@@ -146,7 +146,14 @@ class Recovery:
             for tail_id, absence in self.missing.all.items()
             if absence.scans > 1 or not self._rows[tail_id].paths
         ]
-        files += self._unproven + self._succession.followed + self._succession.went_on
+        files += self._unproven + self._succession.followed
+        # A file that was only renamed away, and is read to its end by now, has no rest elsewhere.
+        self._succession.went_on = [
+            one
+            for one in self._succession.went_on
+            if not one.is_read or one.went_on_in in self._tails.all
+        ]
+        files += self._succession.went_on
         return sorted(files, key=lambda one: one.checkpoint.mtime_ns)
 
     def _may_wait(self, finding: lost.Finding, now: float) -> bool:
@@ -219,7 +226,8 @@ class Recovery:
         """
         if len(self._succession.followed) >= LEFT_MAX:
             return
-        self._succession.note_went_on(lost.LostFile(one.facts(), one.known_end), one)
+        source = lost.LostFile(one.facts(), one.known_end, is_read=True)
+        self._succession.note_went_on(source, one)
         self._succession.followed.append(lost.LostFile(one.facts(), is_open=True, is_read=True))
 
     def note_read(self, one: tail.Tail) -> None:
