@@ -157,9 +157,15 @@ class Missing:
         return "gone" if row.is_done or row.was_unlinked or is_sought else "sought"
 
     def _is_unchanged(self, row: model.Checkpoint) -> bool:
-        """Return whether the file of a checkpoint is still as long as that says."""
-        found = self.seen_at.of([row.identity])
-        return any(one.size == row.size and self._files.is_as_seen(one) for one in found)
+        """Return whether the file of a checkpoint is still as long as that says.
+
+        Of an archive, whose checkpoint says how long its content is, its time tells.
+        """
+        return any(
+            (one.size == row.size or (row.is_done and one.mtime_ns == row.mtime_ns))
+            and self._files.is_as_seen(one)
+            for one in self.seen_at.of([row.identity])
+        )
 
     def is_ours(self, identity: model.FileIdentity) -> bool:
         """Return whether a file is open, or is read as the flow's patterns match its path."""

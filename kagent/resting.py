@@ -83,8 +83,11 @@ class Resting:
                 continue
             if identity not in known:
                 found = by_inode.get(identity.inode, [])
-                if len(found) == 1 and self._is_at_rest(group, found[0], is_crowded=is_crowded):
-                    self._at_rest.add(found[0].tail_id)
+                resting = [
+                    row for row in found if self._is_at_rest(group, row, is_crowded=is_crowded)
+                ]
+                if resting:
+                    self._at_rest.add(resting[0].tail_id)
                     continue
                 if not found and self._is_too_old(group, begun_at_end, now_s):
                     too_old[identity] = _looks(group)

@@ -205,6 +205,7 @@ LONG_FILES = {
     "opening.py": "files are opened, proved and unpacked through one set of handles",
     "model.py": "the nouns and seams on one page, mostly docstrings",
     "roster.py": "what a scan means for each file, and the parts that do the rest",
+    "lost.py": "one search, from its candidates to what is found, read from top to bottom",
     "pack.py": "which lines share a record, its bytes, and how they come out again are one law",
     "framing.py": "the three stages of a record and the law of long ones",
     "multiline.py": "the patterns of the presets, which are one table, and what applies them",
