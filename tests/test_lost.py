@@ -478,6 +478,32 @@ def test_generation_that_came_and_went_between_two_scans_is_read(
     assert sorted(lines) == sorted(rig.accepted)
 
 
+def test_archive_of_a_file_that_was_read_to_a_later_end_is_not_read_again(tmp_path: Path) -> None:
+    """Its writer went on in the file; the search for others goes on, as one cannot be opened."""
+
+    class Locked(system.OsFiles):
+        def open(self, path: str, base: str) -> int:
+            if path.endswith(".9"):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return super().open(path, base)
+
+    rig = Rig(tmp_path, Locked())
+    (tmp_path / "a.log.9").write_bytes(b"nobody may read this\n")
+    lines = rig.write("a.log", 0, 60_000)
+    rig.go_on(answers=False)  # as much as the buffer holds
+    (one,) = rig.flow.roster.tails.values()
+    position = one.position
+
+    (tmp_path / "a.log.1.gz").write_bytes(gzip.compress((tmp_path / "a.log").read_bytes(), 1))
+    lines += rig.write("a.log", 60_000, 60_010)
+    os.unlink(tmp_path / "a.log")
+    rig.go_on(answers=False)
+    rig.go_on(60.0)
+
+    assert 1024 <= position < 6_000_000
+    assert lines == rig.accepted
+
+
 def test_generation_that_was_renamed_while_its_directory_was_listed_is_read(
     tmp_path: Path,
 ) -> None:
