@@ -23,6 +23,7 @@ from kagent import (
     tails,
 )
 
+SAID_MAX = 100  # files named at once
 LOST_WAIT_S = 3600.0  # how long a file that is missing at start-up is looked for, by all lives
 
 
@@ -117,6 +118,7 @@ class Missing:
         Args:
             named: tail_ids of those whose rest was found, by all that anybody can tell.
         """
+        unsaid = []
         for tail_id, one in self.all.items():
             if one.is_said or not one.is_sought or tail_id not in self._rows or tail_id in named:
                 continue
@@ -124,16 +126,24 @@ class Missing:
             row = self._rows[tail_id]
             settled = [(held.start, held.end) for held in row.ranges]
             if ledger.bytes_outside(settled, row.offset, row.size):
-                logs.of_flow(self._flow).warning(
-                    "file missing flow=%s path=%s offset=%d size=%d; it was renamed, deleted or "
-                    "truncated before this start, the rest of it is looked for under the names "
-                    "that rotated gives, for up to %.0f minutes",
-                    self._flow,
-                    options.printable(row.paths[0]),
-                    row.offset,
-                    row.size,
-                    one.wait_s / 60,
-                )
+                unsaid.append((row, one.wait_s / 60))
+        for row, minutes in unsaid[:SAID_MAX]:
+            logs.of_flow(self._flow).warning(
+                "file missing flow=%s path=%s offset=%d size=%d; it was renamed, deleted or "
+                "truncated before this start, the rest of it is looked for under the names "
+                "that rotated gives, for up to %.0f minutes",
+                self._flow,
+                options.printable(row.paths[0]),
+                row.offset,
+                row.size,
+                minutes,
+            )
+        if len(unsaid) > SAID_MAX:
+            logs.of_flow(self._flow).warning(
+                "files missing flow=%s files=%d; those named before are some of them",
+                self._flow,
+                len(unsaid),
+            )
 
     def is_there(self, row: model.Checkpoint) -> bool:
         """Return whether the file of a checkpoint is where it was, and only not open."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from lost_rig import Rig
 
-from kagent import content, model, system
+from kagent import content, missing, model, system
 
 
 def age(path: Path, seconds: float) -> None:
@@ -502,6 +502,26 @@ def test_archive_of_a_file_that_was_read_to_a_later_end_is_not_read_again(tmp_pa
 
     assert 1024 <= position < 6_000_000
     assert lines == rig.accepted
+
+
+def test_very_many_missing_files_are_not_all_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A directory that was emptied while kagent was down: some of them, and how many."""
+    rig = Rig(tmp_path)
+    for number in range(missing.SAID_MAX + 5):
+        rig.write(f"{number}.log", 0, 1)
+        rig.write(f"{number}.log", 1, 2)
+    rig.go_on(answers=False)
+    rig.stop()
+    for path in tmp_path.glob("*.log"):
+        path.unlink()
+    rig.begin()
+    rig.go_on(20.0)
+
+    said = [one for one in caplog.messages if one.startswith("file missing")]
+    assert len(said) == missing.SAID_MAX
+    assert f"files missing flow=web files={missing.SAID_MAX + 5};" in caplog.text
 
 
 def test_generation_that_was_renamed_while_its_directory_was_listed_is_read(
