@@ -238,7 +238,8 @@ class Searcher:
                 probe = tracking.Probe(sighting, row)
                 proof = self._opener.gather(probe) if probe.is_needed else None
                 is_told = probe.is_needed and (proof is None or proof.is_telling)
-                if not (is_told or self._rotated.names(row.paths, sighting.path)):
+                is_named = self._rotated.names(row.paths, sighting.path)
+                if not (is_told or is_named or sighting.path == row.target):
                     continue  # an inode alone, under a name that is not its own, is no reason
                 if probe.is_needed and proof is None:
                     result.is_clean = False  # whose it is, a later scan says
