@@ -93,6 +93,7 @@ class Recovery:
         """Look for the rest of truncated and missing files, and give up what is not found."""
         self.missing.note(scan, inherited, now)
         is_clean = self.newcomers.look(now)
+        self._succession.forget_read()
         files = self._lost_files()
         search = self._searcher.search(files, self.missing.is_ours, self._rows.located)
         self.missing.note_search(now, is_clean=search.is_clean)
@@ -146,14 +147,7 @@ class Recovery:
             for tail_id, absence in self.missing.all.items()
             if absence.scans > 1 or not self._rows[tail_id].paths
         ]
-        files += self._unproven + self._succession.followed
-        # A file that was only renamed away, and is read to its end by now, has no rest elsewhere.
-        self._succession.went_on = [
-            one
-            for one in self._succession.went_on
-            if not one.is_read or one.went_on_in in self._tails.all
-        ]
-        files += self._succession.went_on
+        files += self._unproven + self._succession.followed + self._succession.went_on
         return sorted(files, key=lambda one: one.checkpoint.mtime_ns)
 
     def _may_wait(self, finding: lost.Finding, now: float) -> bool:

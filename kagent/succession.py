@@ -67,6 +67,12 @@ class Succession:
         """Forget in which copies files go on that are not looked for any more."""
         self._parts = {one: part for one, part in self._parts.items() if one in lost_ids}
 
+    def forget_read(self) -> None:
+        """Look no more for the rest of files that were only renamed away, and are read by now."""
+        self.went_on = [
+            one for one in self.went_on if not one.is_read or one.went_on_in in self._tails.all
+        ]
+
     def take_in(self, finding: lost.Finding, now: float) -> tail.Tail | None:
         """Read on in what a search found; None if it is not as it was seen any more."""
         one = self._begin(finding, now)

@@ -203,11 +203,12 @@ def test_file_that_goes_missing_while_kagent_runs_is_not_said_to_be(
     (tmp_path / "b.log").write_bytes(b"another\n")
     rig.begin()
     rig.go_on()
-    rig.write("a.log", 30, 40)
+    lines = rig.write("a.log", 30, 40)
     os.unlink(tmp_path / "a.log")
 
     rig.go_on(30.0)
 
+    assert set(lines) <= set(rig.accepted)
     assert "file missing" not in caplog.text
     assert 1 == caplog.text.count("file replaced")
 
